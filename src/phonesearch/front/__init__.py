@@ -1,0 +1,1 @@
+"""Compares records: dominance, knee, tables."""

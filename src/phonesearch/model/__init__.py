@@ -1,0 +1,1 @@
+"""The candidate as a torch module."""

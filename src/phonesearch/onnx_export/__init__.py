@@ -1,0 +1,1 @@
+"""The candidate as an ONNX graph, with or without weights."""

@@ -1,0 +1,1 @@
+"""A short training of a scaled-down candidate, and its loss."""

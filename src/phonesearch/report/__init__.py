@@ -1,0 +1,1 @@
+"""Draws and writes prose; does no arithmetic worth testing."""

@@ -1,0 +1,1 @@
+"""The search itself; the one room that knows Optuna."""

@@ -1,0 +1,49 @@
+"""One evaluated candidate, as every later room reads it.
+
+Predicted and measured figures stand apart; a failed candidate keeps its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from phonesearch.candidate.config import Candidate
+from phonesearch.device.speed import Speed
+from phonesearch.proxy.result import ProxyLoss
+
+TrialState = Literal["complete", "infeasible", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """One candidate with all that was found out about it."""
+
+    number: int
+    """Number of the Optuna trial, from 0."""
+    state: TrialState
+    """`infeasible`: breaks a constraint of the run, so it was timed but not trained."""
+    reason: str | None
+    """Why it failed or is infeasible; None when complete."""
+    candidate: Candidate
+    candidate_id: str
+    num_parameters: int
+    num_non_embedding_parameters: int
+    weight_bytes: int
+    peak_memory_bytes: int
+    """Counted, not measured: `candidate.count.peak_memory_bytes` at the end of the turn."""
+    predicted: Speed | None
+    measured: Speed | None
+    prefill_seconds_by_operator: dict[str, float] | None
+    """From the prediction; None where the candidate was measured."""
+    decode_seconds_by_operator: dict[str, float] | None
+    proxy: ProxyLoss | None
+    started_at: str
+    """ISO 8601 in UTC."""
+    seconds: float
+    """Wall time of the whole evaluation."""
+
+    @property
+    def speed(self) -> Speed | None:
+        """The measured figures where there are any, else the predicted ones."""
+        return self.measured or self.predicted

@@ -1,0 +1,1 @@
+"""The stopwatch: measured time of an exported graph."""

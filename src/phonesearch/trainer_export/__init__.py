@@ -1,0 +1,1 @@
+"""The candidate in the words of somebody else's trainer or runtime."""
