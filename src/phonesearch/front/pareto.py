@@ -1,0 +1,213 @@
+"""Which candidates no other one beats, and how sure that is.
+
+Two objectives: speed up, proxy loss down. A candidate whose proxy has not learnt to copy from
+its context is never ranked: its loss says when copying sets in, not how good the shape is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from phonesearch.device.speed import SpeedObjective
+from phonesearch.errors import RunFolderError
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.study.record import TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One trained candidate in the plane of the two objectives."""
+
+    record: TrialRecord
+    speed_tokens_per_s: float
+    """Of the run's speed objective; see `measured` for where it comes from."""
+    speed_low: float
+    """Low end of the interval, tokens/s."""
+    speed_high: float
+    """High end of the interval, tokens/s."""
+    measured: bool
+    """Whether the speed was measured; otherwise it is predicted."""
+    bits_per_byte: float
+    standard_error: float
+    """Of `bits_per_byte`, see `ProxyLoss.standard_error`."""
+
+    @property
+    def number(self) -> int:
+        """Number of the trial."""
+        return self.record.number
+
+    @property
+    def proxy(self) -> ProxyLoss:
+        """The proxy result that `bits_per_byte` comes from."""
+        assert self.record.proxy is not None
+        return self.record.proxy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """All candidates of a run, sorted by what can be said of them."""
+
+    objective: SpeedObjective
+    members: tuple[Point, ...]
+    """Non-dominated, fastest first."""
+    dominated: tuple[Point, ...]
+    """At least one member is as good in both objectives and better in one. By number."""
+    censored: tuple[Point, ...]
+    """Proxy not past the copying transition: shown apart, never ranked. By number."""
+    infeasible: tuple[TrialRecord, ...]
+    failed: tuple[TrialRecord, ...]
+    knee: int | None
+    """Trial number of the member farthest beyond the straight line between the two ends of
+    the front, with log-speed and loss each scaled to 0..1 over the front. That is the member
+    with the largest sum of the two scaled gains, so it is defined for fewer than three
+    members too; between equals it is the one of lower loss. Where it is one of the two ends,
+    the front has no bend. None when there are no members."""
+    ties: tuple[tuple[int, int], ...]
+    """Pairs of members whose losses differ by no more than one standard deviation of the
+    difference, sqrt(se_a**2 + se_b**2): another seed could swap them. The two share their
+    batches and evaluation text, which makes the difference surer than this says."""
+    near: tuple[int, ...]
+    """Dominated trials that no member beats in loss by more than that, although as fast or
+    faster: another seed could put them on the front."""
+    differing_recipe_fields: tuple[str, ...]
+    """Fields of the proxy recipe that are not the same for all ranked candidates. Must be
+    empty for the losses to be comparable."""
+
+    @property
+    def fastest(self) -> int | None:
+        """Trial number of the fastest member."""
+        return self.members[0].number if self.members else None
+
+    @property
+    def best_loss(self) -> int | None:
+        """Trial number of the member with the lowest loss."""
+        return self.members[-1].number if self.members else None
+
+    @property
+    def ranked(self) -> tuple[Point, ...]:
+        """Members and dominated candidates, by number."""
+        return tuple(sorted((*self.members, *self.dominated), key=lambda point: point.number))
+
+    def tied_with(self, number: int) -> tuple[int, ...]:
+        """Members whose loss cannot be told from that of member `number`."""
+        return tuple(a if b == number else b for a, b in self.ties if number in (a, b))
+
+
+def front(records: Sequence[TrialRecord], objective: SpeedObjective) -> Front:
+    """Sort the candidates of a run into front, dominated, and those that are not ranked.
+
+    Candidates equal in both objectives do not dominate each other.
+
+    Args:
+        records: Trials of one run, in any order.
+        objective: Which speed to rank by; measured where a record has it, else predicted.
+
+    Raises:
+        RunFolderError: If a complete record lacks its speed or loss, or one is not finite.
+    """
+    ordered = sorted(records, key=lambda record: record.number)
+    points = [_point(record, objective) for record in ordered if record.state == "complete"]
+    ranked = [point for point in points if point.proxy.passed_transition]
+    members = non_dominated(ranked)
+    on_front = {point.number for point in members}
+    dominated = tuple(point for point in ranked if point.number not in on_front)
+    return Front(
+        objective=objective,
+        members=members,
+        dominated=dominated,
+        censored=tuple(point for point in points if not point.proxy.passed_transition),
+        infeasible=tuple(record for record in ordered if record.state == "infeasible"),
+        failed=tuple(record for record in ordered if record.state == "failed"),
+        knee=_knee(members),
+        ties=tuple(
+            (a.number, b.number) for a, b in itertools.combinations(members, 2) if not _differ(a, b)
+        ),
+        near=tuple(
+            point.number
+            for point in dominated
+            if not any(dominates(other, point) and _differ(other, point) for other in members)
+        ),
+        differing_recipe_fields=_differing_recipe_fields(ranked),
+    )
+
+
+def dominates(a: Point, b: Point) -> bool:
+    """Whether `a` is at least as good as `b` in both objectives and better in one."""
+    at_least = a.speed_tokens_per_s >= b.speed_tokens_per_s and a.bits_per_byte <= b.bits_per_byte
+    better = a.speed_tokens_per_s > b.speed_tokens_per_s or a.bits_per_byte < b.bits_per_byte
+    return at_least and better
+
+
+def non_dominated(points: Iterable[Point]) -> tuple[Point, ...]:
+    """The points that no other one `dominates`, fastest first; equals are all kept."""
+    ordered = sorted(
+        points, key=lambda point: (-point.speed_tokens_per_s, point.bits_per_byte, point.number)
+    )
+    kept: list[Point] = []
+    lowest = math.inf
+    for _, group in itertools.groupby(ordered, key=lambda point: point.speed_tokens_per_s):
+        as_fast = list(group)
+        best = as_fast[0].bits_per_byte
+        if best < lowest:
+            kept.extend(point for point in as_fast if point.bits_per_byte == best)
+            lowest = best
+    return tuple(kept)
+
+
+def _point(record: TrialRecord, objective: SpeedObjective) -> Point:
+    if record.speed is None or record.proxy is None:
+        missing = "speed" if record.speed is None else "proxy loss"
+        raise RunFolderError(
+            f"Trial {record.number} is marked complete but has no {missing}; the records of this "
+            "run are damaged. Start the run anew in another folder."
+        )
+    value, low, high = record.speed.tokens_per_s(objective)
+    loss = record.proxy.bits_per_byte
+    if not (math.isfinite(value) and value > 0 and math.isfinite(loss)):
+        raise RunFolderError(
+            f"Trial {record.number} is marked complete but cannot be ranked: speed and loss must "
+            f"be finite and speed above zero, got {value} tokens/s and {loss} bits per byte."
+        )
+    return Point(
+        record=record,
+        speed_tokens_per_s=value,
+        speed_low=low,
+        speed_high=high,
+        measured=record.measured is not None,
+        bits_per_byte=loss,
+        standard_error=record.proxy.standard_error,
+    )
+
+
+def _differ(a: Point, b: Point) -> bool:
+    return abs(a.bits_per_byte - b.bits_per_byte) > math.hypot(a.standard_error, b.standard_error)
+
+
+def _knee(members: Sequence[Point]) -> int | None:
+    """`members` run from fastest to lowest loss, so the ends are the ends of the chord."""
+    if not members:
+        return None
+    first, last = members[0], members[-1]
+    log_range = math.log(first.speed_tokens_per_s / last.speed_tokens_per_s) or 1.0
+    loss_range = (first.bits_per_byte - last.bits_per_byte) or 1.0
+
+    def gain(point: Point) -> float:
+        speed = math.log(point.speed_tokens_per_s / last.speed_tokens_per_s) / log_range
+        # Rounded so that the two ends, 1 + 0 and 0 + 1, come out equal.
+        return round(speed + (first.bits_per_byte - point.bits_per_byte) / loss_range, 9)
+
+    best = max(members, key=lambda point: (gain(point), -point.bits_per_byte, -point.number))
+    return best.number
+
+
+def _differing_recipe_fields(points: Sequence[Point]) -> tuple[str, ...]:
+    recipes = [point.proxy.recipe for point in points]
+    names = sorted({name for recipe in recipes for name in recipe})
+    return tuple(
+        name
+        for name in names
+        if any(recipe.get(name) != recipes[0].get(name) for recipe in recipes)
+    )

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+
+import pytest
+
+from phonesearch.candidate.config import Candidate, candidate_id
+from phonesearch.device.speed import Span, Speed
+from phonesearch.front.hypervolume import (
+    Reference,
+    default_reference,
+    hypervolume,
+    hypervolume_history,
+)
+from phonesearch.front.pareto import front
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.study.record import TrialRecord
+
+E_SQUARED = math.e**2
+CORNER = Reference(speed_tokens_per_s=1.0, bits_per_byte=3.0)
+
+
+def trained(number: int, tokens_per_s: float, bits_per_byte: float) -> TrialRecord:
+    candidate = Candidate(
+        vocab_size=256,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+    )
+    span = Span(value_s=1 / tokens_per_s, low_s=1 / tokens_per_s, high_s=1 / tokens_per_s)
+    return TrialRecord(
+        number=number,
+        state="complete",
+        reason=None,
+        candidate=candidate,
+        candidate_id=candidate_id(candidate),
+        num_parameters=1,
+        num_non_embedding_parameters=1,
+        weight_bytes=1,
+        peak_memory_bytes=1,
+        predicted=Speed(
+            prompt_tokens=128, generate_tokens=128, ttft=span, tpot=span, turn=span, coverage=0.9
+        ),
+        measured=None,
+        prefill_seconds_by_operator=None,
+        decode_seconds_by_operator=None,
+        proxy=ProxyLoss(
+            bits_per_byte=bits_per_byte,
+            standard_error=0.0,
+            passed_transition=True,
+            copy_gap_nats=1.0,
+            tokens=1,
+            seconds=1.0,
+            proxy={},
+            recipe={},
+            curve=(),
+        ),
+        started_at="2026-11-24T00:00:00+00:00",
+        seconds=1.0,
+    )
+
+
+def test_hypervolume_is_the_area_of_the_staircase() -> None:
+    """Log speeds 2 and 1 above the corner: 2 * (3 - 2) + 1 * (2 - 1.5) = 2.5."""
+    records = [trained(0, E_SQUARED, 2.0), trained(1, math.e, 1.5), trained(2, math.e, 2.5)]
+    points = front(records, "decode").ranked
+
+    assert hypervolume(points, CORNER) == pytest.approx(2.5)
+
+
+def test_points_beyond_the_corner_count_for_nothing() -> None:
+    points = front([trained(0, 0.5, 1.0), trained(1, math.e, 3.5)], "decode").ranked
+
+    assert hypervolume(points, CORNER) == 0.0
+
+
+def test_hypervolume_agrees_with_counting_random_darts() -> None:
+    random.seed(3)
+    records = [trained(n, random.uniform(1.2, 9), random.uniform(1, 3)) for n in range(8)]
+    points = front(records, "decode").ranked
+    darts = 20_000
+
+    hits = 0
+    for _ in range(darts):
+        log_speed, loss = random.uniform(0, math.log(9)), random.uniform(1, 3)
+        hits += any(
+            math.log(p.speed_tokens_per_s) >= log_speed and p.bits_per_byte <= loss for p in points
+        )
+
+    area = math.log(9) * 2
+    assert hypervolume(points, CORNER) == pytest.approx(area * hits / darts, abs=0.03 * area)
+
+
+def test_history_never_falls_and_ends_with_all_points() -> None:
+    random.seed(4)
+    records = [trained(n, random.uniform(2, 9), random.uniform(1, 2)) for n in range(20)]
+    corner = default_reference(records, "decode")
+    assert corner is not None
+
+    history = hypervolume_history(records, "decode")
+
+    assert list(history) == sorted(history)
+    assert history[0] > 0
+    assert history[-1] == pytest.approx(hypervolume(front(records, "decode").ranked, corner))
+
+
+def test_a_trial_that_is_not_ranked_keeps_its_place_in_the_history() -> None:
+    failed = dataclasses.replace(trained(1, 9, 1.0), state="failed", reason="broke", proxy=None)
+
+    history = hypervolume_history([trained(0, 5, 1.5), failed, trained(2, 4, 1.2)], "decode")
+
+    assert len(history) == 3
+    assert history[0] == history[1] < history[2]
+
+
+def test_without_a_ranked_trial_there_is_no_corner_and_no_area() -> None:
+    failed = dataclasses.replace(trained(0, 9, 1.0), state="failed", reason="broke", proxy=None)
+
+    assert default_reference([failed], "decode") is None
+    assert hypervolume_history([failed], "decode") == (0.0,)
+
+
+def test_a_fixed_corner_makes_two_runs_comparable() -> None:
+    worse = hypervolume_history([trained(0, 4, 2.0)], "decode", reference=CORNER)
+    better = hypervolume_history([trained(0, 5, 1.9)], "decode", reference=CORNER)
+
+    assert worse[0] < better[0]
