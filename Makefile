@@ -1,0 +1,53 @@
+# Two commands do all the set-up on a fresh machine with Python 3.11+:
+#   make run    own virtual environment, install, and the main job on the embedded default
+#   make test   own virtual environment, install, lint, types and all tests
+#
+# OUT=folder     where `make run` puts its results; an unfinished run there is gone on with
+# PIP_ARGS=...   e.g. PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for a
+#                torch without CUDA
+
+PYTHON ?= python3
+OUT ?= results/first
+RUN_ARGS ?= --device snapdragon8gen3 --budget 1.5B --trials 12
+PIP_ARGS ?=
+PIP = -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+
+.PHONY: run test lint unit profiles clean
+
+run: .venv/.installed
+	@if [ -f $(OUT)/settings.yaml ]; then \
+		.venv/bin/phonesearch run --resume $(OUT); \
+	else \
+		.venv/bin/phonesearch run $(RUN_ARGS) --out $(OUT); \
+	fi
+
+test: lint unit
+
+lint: .venv-test/.installed
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+
+# -m replaces the default selection: slow tests run, those that need a device do not.
+unit: .venv-test/.installed
+	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "not gpu and not adb and not network"
+
+profiles: .venv-test/.installed
+	.venv-test/bin/python -m phonesearch.device.make_profiles
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	@echo "Installing phonesearch into .venv (a minute or two) ..."
+	.venv/bin/python $(PIP) --upgrade "pip>=25.1"
+	.venv/bin/python $(PIP) --editable .
+	@touch $@
+
+.venv-test/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-test
+	@echo "Installing phonesearch and its tests into .venv-test (a minute or two) ..."
+	.venv-test/bin/python $(PIP) --upgrade "pip>=25.1"
+	.venv-test/bin/python $(PIP) --editable . --group test
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-test build dist .mypy_cache .pytest_cache .ruff_cache
