@@ -11,6 +11,7 @@ from typing import Literal
 from phonesearch.candidate.config import Candidate
 
 Counting = Literal["total", "non-embedding"]
+COUNTINGS: tuple[Counting, ...] = ("total", "non-embedding")
 
 
 def attention_parameters_per_layer(candidate: Candidate) -> int:

@@ -8,6 +8,11 @@ and those two are never mixed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+SpeedObjective = Literal["decode", "prefill", "turn"]
+"""What "fast" means in a run: see the three properties of `Speed`."""
+SPEED_OBJECTIVES: tuple[SpeedObjective, ...] = ("decode", "prefill", "turn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,3 +58,11 @@ class Speed:
     def turn_tokens_per_s(self) -> float:
         """All generated tokens over the whole time of the turn, prompt included."""
         return self.generate_tokens / self.turn.value_s
+
+    def tokens_per_s(self, objective: SpeedObjective) -> tuple[float, float, float]:
+        """Tokens a second of one objective: value, and the low and high end of its interval."""
+        if objective == "decode":
+            return self.tpot.rate(1)
+        if objective == "prefill":
+            return self.ttft.rate(self.prompt_tokens)
+        return self.turn.rate(self.generate_tokens)

@@ -12,7 +12,7 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.device.speed import Speed
 from phonesearch.proxy.result import ProxyLoss
 
-TrialState = Literal["complete", "infeasible", "failed"]
+RecordState = Literal["complete", "infeasible", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class TrialRecord:
 
     number: int
     """Number of the Optuna trial, from 0."""
-    state: TrialState
+    state: RecordState
     """`infeasible`: breaks a constraint of the run, so it was timed but not trained."""
     reason: str | None
     """Why it failed or is infeasible; None when complete."""

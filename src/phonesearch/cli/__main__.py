@@ -1,0 +1,5 @@
+"""`python -m phonesearch.cli` is `phonesearch`."""
+
+from phonesearch.cli import app
+
+app()

@@ -1,0 +1,165 @@
+"""What a running search shows on stderr: lines that stay, and bars where there is a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+import rich.console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from phonesearch.units import format_seconds
+
+if TYPE_CHECKING:
+    from phonesearch.candidate.config import Candidate
+    from phonesearch.device.speed import Speed
+    from phonesearch.study.record import TrialRecord
+
+
+def cache_dir() -> Path:
+    """Where tokenised corpora are kept between runs."""
+    return platformdirs.user_cache_path("phonesearch")
+
+
+@contextmanager
+def console() -> Iterator[Console]:
+    """A console that leaves the terminal as it found it."""
+    shown = Console()
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+class Console:
+    """A `phonesearch.study.observer.RunObserver` that prints."""
+
+    def __init__(self) -> None:
+        self._console = rich.console.Console(stderr=True, highlight=False)
+        self._progress: Progress | None = None
+        self._overall: TaskID | None = None
+        self._bars: dict[int, TaskID] = {}
+        self._shares: dict[int, float] = {}
+        self._trials = 0
+        self._finished = 0
+        self._started_s = time.monotonic()
+        self._work_started_s = time.monotonic()
+        self._new = 0
+        self._fastest: tuple[float, int] | None = None
+        self._best: tuple[float, int] | None = None
+
+    def say(self, message: str) -> None:
+        """One line, with the time since the start."""
+        elapsed = format_seconds(time.monotonic() - self._started_s)
+        self._console.print(f"[dim]{elapsed:>8}[/dim]  ", end="")
+        self._console.print(message, markup=False, soft_wrap=True)
+
+    def resumed(self, records: tuple[TrialRecord, ...], trials: int) -> None:
+        """Start the bars where the run stands."""
+        self._trials, self._finished = trials, len(records)
+        self._work_started_s = time.monotonic()
+        for record in records:
+            self._remember(record)
+        if records:
+            self.say(f"{len(records)} of {trials} trials are finished already")
+        if self._console.is_terminal and len(records) < trials:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=28),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TextColumn("{task.fields[note]}", markup=False),
+                console=self._console,
+            )
+            self._overall = self._progress.add_task(
+                "candidates", total=trials, completed=len(records), note=""
+            )
+            self._progress.start()
+
+    def timed(self, trial: int, candidate: Candidate, speed: Speed) -> None:
+        """A bar for the proxy that will now be trained, or a line."""
+        shape = f"{candidate.num_hidden_layers} x {candidate.hidden_size}"
+        self._shares[trial] = 0.0
+        if self._progress is not None:
+            self._bars[trial] = self._progress.add_task(
+                f"  trial {trial}", total=1.0, note=f"training the proxy of {shape}"
+            )
+
+    def training(self, trial: int, tokens: int, total_tokens: int) -> None:
+        """Move the bars."""
+        self._shares[trial] = min(tokens / total_tokens, 1.0)
+        if self._progress is not None and trial in self._bars and self._overall is not None:
+            self._progress.update(self._bars[trial], completed=self._shares[trial])
+            self._progress.update(
+                self._overall,
+                completed=self._finished + sum(self._shares.values()),
+                note=self._standing(),
+            )
+
+    def finished(self, record: TrialRecord) -> None:
+        """A line on the trial, and the best so far."""
+        self._finished += 1
+        self._new += 1
+        self._shares.pop(record.number, None)
+        self._remember(record)
+        if self._progress is not None and self._overall is not None:
+            if record.number in self._bars:
+                self._progress.remove_task(self._bars.pop(record.number))
+            self._progress.update(
+                self._overall,
+                completed=self._finished + sum(self._shares.values()),
+                note=self._standing(),
+            )
+        self.say(f"trial {record.number}: {describe(record)}")
+        if self._progress is None:
+            self.say(f"   {self._finished} of {self._trials} candidates; {self._standing()}")
+
+    def close(self) -> None:
+        """Take the bars away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _remember(self, record: TrialRecord) -> None:
+        if record.state != "complete" or record.speed is None or record.proxy is None:
+            return
+        pace = record.speed.decode_tokens_per_s
+        if self._fastest is None or pace > self._fastest[0]:
+            self._fastest = (pace, record.number)
+        loss = record.proxy.bits_per_byte
+        if record.proxy.passed_transition and (self._best is None or loss < self._best[0]):
+            self._best = (loss, record.number)
+
+    def _standing(self) -> str:
+        parts = []
+        if self._fastest is not None:
+            parts.append(f"fastest decode {self._fastest[0]:.4g} tokens/s")
+        if self._best is not None:
+            parts.append(f"lowest loss {self._best[0]:.3f} bits/byte")
+        done = self._new + sum(self._shares.values())
+        if done > 0.2:
+            elapsed_s = time.monotonic() - self._work_started_s
+            left_s = elapsed_s / done * (self._trials - self._finished - sum(self._shares.values()))
+            parts.append(f"about {format_seconds(max(left_s, 0.0))} left")
+        return ", ".join(parts)
+
+
+def describe(record: TrialRecord) -> str:
+    """One line on what was found out about a candidate."""
+    candidate = record.candidate
+    shape = (
+        f"{candidate.num_hidden_layers} x {candidate.hidden_size}, "
+        f"{candidate.num_attention_heads}/{candidate.num_key_value_heads} heads, "
+        f"{candidate.ffn_type} {candidate.hidden_act} {candidate.intermediate_size}"
+    )
+    if record.state != "complete" or record.speed is None or record.proxy is None:
+        return f"{shape}: {record.state}, {record.reason}"
+    source = "measured" if record.measured is not None else "predicted"
+    note = "" if record.proxy.passed_transition else ", not ranked: has not learned to copy yet"
+    return (
+        f"{shape}: decode {record.speed.decode_tokens_per_s:.4g} tokens/s ({source}), "
+        f"{record.proxy.bits_per_byte:.3f} bits/byte{note}, {format_seconds(record.seconds)}"
+    )

@@ -1,0 +1,118 @@
+"""One candidate through the run: its counts and its time, then its loss, then a record."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from phonesearch.candidate.config import Candidate, candidate_id
+from phonesearch.candidate.count import non_embedding_parameters, total_parameters, weight_bytes
+from phonesearch.device.estimate import LatencyEstimate
+from phonesearch.device.profile import DeviceProfile
+from phonesearch.device.speed import Speed
+from phonesearch.errors import PhoneSearchError
+from phonesearch.onnx_export.settings import GraphSettings
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.study.record import RecordState, TrialRecord
+from phonesearch.study.settings import RunSettings
+from phonesearch.study.stopwatch import Turn, measured, predicted, turn_memory_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """A candidate that was timed, or why it could not be."""
+
+    number: int
+    candidate: Candidate
+    estimate: LatencyEstimate | None
+    measured: Speed | None
+    peak_memory_bytes: int
+    error: PhoneSearchError | None
+    started_at: str
+    seconds: float
+    """Wall time of the timing."""
+
+    @property
+    def speed(self) -> Speed | None:
+        """The measured times where there are any, else the predicted ones."""
+        if self.measured is not None:
+            return self.measured
+        return self.estimate.speed if self.estimate is not None else None
+
+
+def time_candidate(
+    number: int,
+    candidate: Candidate,
+    *,
+    settings: RunSettings,
+    profile: DeviceProfile,
+    scratch: Path,
+) -> Timed:
+    """Predict or measure a candidate's turn. An expected failure is part of the answer.
+
+    Args:
+        number: Of the trial.
+        candidate: Architecture.
+        settings: Of the run.
+        profile: Of the device; a measured one is this machine.
+        scratch: Folder for the exported model of a measurement; left empty.
+    """
+    started_s = time.monotonic()
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    turn = Turn(prompt_tokens=settings.prompt_tokens, generate_tokens=settings.generate_tokens)
+    estimate, clocked, error = None, None, None
+    try:
+        if profile.measured:
+            clocked = measured(candidate, turn=turn, folder=scratch, seed=settings.seed).speed
+        else:
+            estimate = predicted(candidate, profile, engine=settings.engine, turn=turn)
+    except PhoneSearchError as raised:
+        error = raised
+    return Timed(
+        number=number,
+        candidate=candidate,
+        estimate=estimate,
+        measured=clocked,
+        peak_memory_bytes=turn_memory_bytes(candidate, turn),
+        error=error,
+        started_at=started_at,
+        seconds=time.monotonic() - started_s,
+    )
+
+
+def record_of(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, ...]) -> TrialRecord:
+    """All that was found out about a candidate.
+
+    Args:
+        timed: Its timing.
+        outcome: Its loss; the error that it failed with; or the constraints that it breaks.
+    """
+    state: RecordState = "complete"
+    reason, proxy = None, None
+    if isinstance(outcome, PhoneSearchError):
+        state, reason = "failed", str(outcome)
+    elif isinstance(outcome, tuple):
+        state, reason = "infeasible", "; ".join(outcome)
+    else:
+        proxy = outcome
+    estimate = timed.estimate
+    return TrialRecord(
+        number=timed.number,
+        state=state,
+        reason=reason,
+        candidate=timed.candidate,
+        candidate_id=candidate_id(timed.candidate),
+        num_parameters=total_parameters(timed.candidate),
+        num_non_embedding_parameters=non_embedding_parameters(timed.candidate),
+        weight_bytes=weight_bytes(timed.candidate, weight_bits=GraphSettings().weight_bits),
+        peak_memory_bytes=timed.peak_memory_bytes,
+        predicted=estimate.speed if estimate else None,
+        measured=timed.measured,
+        prefill_seconds_by_operator=estimate.prefill_seconds_by_operator if estimate else None,
+        decode_seconds_by_operator=estimate.decode_seconds_by_operator if estimate else None,
+        proxy=proxy,
+        started_at=timed.started_at,
+        seconds=timed.seconds + (proxy.seconds if proxy else 0.0),
+    )

@@ -1,0 +1,63 @@
+"""Everything that can be refused is refused here, before a run's folder exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from phonesearch.device.profile import DeviceProfile
+from phonesearch.errors import SettingsError
+from phonesearch.proxy.corpus import Corpus, load_corpus
+from phonesearch.space.grid import BudgetedSpace, at_budget
+from phonesearch.space.schema import SearchSpace
+from phonesearch.study.limits import Limits
+from phonesearch.study.observer import RunObserver
+from phonesearch.study.settings import RunSettings
+
+_CONSTRAINT_CHECKS = 600
+"""Random candidates tried against the constraints before a run is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a search needs besides its folder."""
+
+    space: BudgetedSpace
+    limits: Limits
+    corpus: Corpus
+
+
+def prepare(
+    settings: RunSettings,
+    space: SearchSpace,
+    profile: DeviceProfile,
+    *,
+    cache_dir: Path,
+    observer: RunObserver,
+) -> Prepared:
+    """Solve the space, check the constraints, and tokenise the corpus. Writes only the cache.
+
+    Args:
+        settings: What is asked.
+        space: Where candidates come from.
+        profile: Where they shall be fast.
+        cache_dir: Where tokenised corpora are kept between runs.
+        observer: Told what is being done.
+
+    Raises:
+        BudgetError: If the space has no candidate at the budget.
+        ProfileError: If the profile has no such engine.
+        SettingsError: If no candidate meets the constraints.
+        CorpusError: If there is no text to train on, or too little.
+    """
+    observer.say(f"Solving search space {space.name!r} for {settings.budget:,} parameters")
+    solved = at_budget(space, settings.budget, counting=settings.counting)
+    observer.say(f"{len(solved):,} architectures are within 1 % of the budget")
+    limits = Limits(settings, profile)
+    order = np.random.default_rng(settings.seed).permutation(len(solved))[:_CONSTRAINT_CHECKS]
+    if not any(limits.accepts(solved.candidate(int(point))) for point in order):
+        raise SettingsError(limits.why_none(len(order)))
+    corpus = load_corpus(settings.proxy, cache_dir=cache_dir, progress=observer.say)
+    return Prepared(space=solved, limits=limits, corpus=corpus)

@@ -1,0 +1,193 @@
+"""The search: draw, time, train, store, again; and go on where it stopped.
+
+Candidates are drawn in batches of `jobs`, each batch only from what earlier batches found, so
+that a run is the same however fast its workers are. Every draw has its own generator, seeded
+by the run's seed and the trial's number: a run that was killed and resumed draws what it would
+have drawn. A trial's record is stored before Optuna is told its values, so a record is either
+whole or absent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial, TrialState
+
+from phonesearch.candidate.config import Candidate
+from phonesearch.errors import PhoneSearchError, RunFolderError, SettingsError
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.study.evaluate import Timed, record_of, time_candidate
+from phonesearch.study.folder import RunFolder, locked
+from phonesearch.study.observer import RunObserver, Silent
+from phonesearch.study.prepare import Prepared
+from phonesearch.study.record import TrialRecord
+from phonesearch.study.sampler import (
+    BudgetSampler,
+    NoneAcceptedError,
+    candidate_of,
+    distributions,
+    make_sampler,
+)
+from phonesearch.study.store import end, keep, open_study, read_records, stored_record
+from phonesearch.study.workers import ProxyPool, TrainingJob, proxy_pool
+
+_NUM_STARTUP_TRIALS = 6
+"""Trials drawn far from each other before the sampler is asked. Fewer leave a Gaussian process
+with less than one point an axis; more leave it too few of a laptop's 12 to 24 trials."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    folder: RunFolder
+    prepared: Prepared
+    study: optuna.Study
+    observer: RunObserver
+
+
+def search(
+    folder: RunFolder, prepared: Prepared, *, observer: RunObserver | None = None
+) -> tuple[TrialRecord, ...]:
+    """Run the study of a folder to its end, from wherever it stands.
+
+    Args:
+        folder: A run, new or begun.
+        prepared: Made from the folder's own settings, space and profile.
+        observer: Told of every step.
+
+    Returns:
+        The records of all finished trials, by number.
+
+    Raises:
+        RunFolderError: If another process works on the folder, or the disk is full.
+        SettingsError: If no candidate meets the constraints.
+    """
+    with locked(folder):
+        run = _Run(
+            folder=folder,
+            prepared=prepared,
+            study=open_study(folder),
+            observer=observer or Silent(),
+        )
+        try:
+            _to_the_end(run)
+        except optuna.exceptions.StorageInternalError as error:
+            raise RunFolderError(
+                f"{folder.path / 'study.db'} cannot be written ({error.__cause__ or error}). "
+                "Finished trials are kept. Free some disk space, then: "
+                f"phonesearch run --resume {folder.path}"
+            ) from error
+        return read_records(folder)
+
+
+def _to_the_end(run: _Run) -> None:
+    settings, study = run.folder.settings, run.study
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        record = stored_record(trial, run.folder)
+        if record is not None:  # killed between storing the record and telling Optuna
+            end(study, record, settings.speed)
+    run.observer.resumed(read_records(run.folder), settings.trials)
+    if not _is_due(study, settings.trials):
+        return
+    with proxy_pool(min(settings.jobs, settings.trials)) as pool:
+        while _is_due(study, settings.trials):
+            drawn = _draw_batch(run)
+            if not drawn:
+                run.observer.say(
+                    f"All {len(run.prepared.space):,} architectures of the space were "
+                    "evaluated; the run ends here."
+                )
+                return
+            _evaluate_batch(run, drawn, pool)
+
+
+def _is_due(study: optuna.Study, trials: int) -> bool:
+    stored = study.get_trials(deepcopy=False)
+    return len(stored) < trials or any(trial.state == TrialState.RUNNING for trial in stored)
+
+
+def _draw_batch(run: _Run) -> dict[int, Candidate]:
+    """The trials of the batch that was begun, or of the next one, with their candidates."""
+    settings = run.folder.settings
+    drawn = {
+        trial.number: _draw(run, trial.number)
+        for trial in run.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    }
+    number = len(run.study.get_trials(deepcopy=False))
+    last = min(settings.trials, len(run.prepared.space))
+    while number < last and (not drawn or number % settings.jobs):
+        drawn[number] = _draw(run, number)
+        number += 1
+    return drawn
+
+
+def _draw(run: _Run, number: int) -> Candidate:
+    """Sample trial `number`, or take up the one that was sampled, wholly or in part."""
+    settings, space = run.folder.settings, run.prepared.space
+    seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
+    run.study.sampler = BudgetSampler(
+        space,
+        make_sampler(settings.sampler, seed=seed, num_startup_trials=_NUM_STARTUP_TRIALS),
+        seed=seed,
+        num_startup_trials=_NUM_STARTUP_TRIALS,
+        accept=run.prepared.limits.accepts,
+    )
+    wanted = distributions(space)
+    stored = run.study.get_trials(deepcopy=False)
+    if number == len(stored):
+        trial = run.study.ask()
+    elif wanted.keys() <= stored[number].params.keys():
+        return candidate_of(space, stored[number].params)
+    else:  # killed while its parameters were being stored: the same seed gives the rest
+        trial = Trial(run.study, stored[number]._trial_id)
+    try:
+        for name, distribution in wanted.items():
+            if isinstance(distribution, CategoricalDistribution):
+                trial.suggest_categorical(name, distribution.choices)
+            elif isinstance(distribution, IntDistribution):
+                trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step)
+            elif isinstance(distribution, FloatDistribution):
+                trial.suggest_float(
+                    name, distribution.low, distribution.high, step=distribution.step
+                )
+    except NoneAcceptedError as error:
+        raise SettingsError(run.prepared.limits.why_none(error.tried)) from error
+    return candidate_of(space, trial.params)
+
+
+def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool) -> None:
+    """Time one after the other, as a stopwatch wants the machine for itself; train together."""
+    folder, settings = run.folder, run.folder.settings
+
+    def conclude(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, ...]) -> None:
+        record = record_of(timed, outcome)
+        keep(run.study, record, settings.speed)
+        run.observer.finished(record)
+
+    waiting: dict[int, Timed] = {}
+    for number, candidate in drawn.items():
+        timed = time_candidate(
+            number, candidate, settings=settings, profile=folder.profile, scratch=folder.path
+        )
+        if timed.error is not None or timed.speed is None:
+            conclude(timed, timed.error or PhoneSearchError("It could not be timed."))
+            continue
+        breaks = run.prepared.limits.broken(timed.peak_memory_bytes, timed.speed)
+        if breaks:
+            conclude(timed, breaks)
+            continue
+        run.observer.timed(number, candidate, timed.speed)
+        waiting[number] = timed
+    jobs = {
+        number: TrainingJob(
+            candidate=timed.candidate,
+            corpus=run.prepared.corpus,
+            settings=settings.proxy,
+            reference_parameters=settings.budget,
+        )
+        for number, timed in waiting.items()
+    }
+    for number, outcome in pool.train(jobs, run.observer.training):
+        conclude(waiting[number], outcome)

@@ -1,0 +1,81 @@
+"""What a run was asked to do. Written into its folder, and all that a resumed run goes by."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from phonesearch.candidate.count import Counting
+from phonesearch.device.speed import SpeedObjective
+from phonesearch.errors import SettingsError
+from phonesearch.proxy.settings import ProxySettings
+
+_MOST_JOBS = 8
+"""Default limit of `jobs`: candidates of one batch do not learn from each other."""
+
+SamplerName = Literal["gp", "tpe", "nsga2", "random"]
+SAMPLERS: tuple[SamplerName, ...] = ("gp", "tpe", "nsga2", "random")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraints:
+    """Limits that a candidate must meet to be trained at all; None is no limit."""
+
+    max_ttft_s: float | None = None
+    """Longest time to first token."""
+    max_memory_bytes: int | None = None
+    """Most memory at the peak of the turn, as `candidate.count.peak_memory_bytes` counts it."""
+    min_speed_tokens_per_s: float | None = None
+    """Least speed, in the run's own speed objective."""
+
+    def __post_init__(self) -> None:
+        for field in self.__slots__:
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise SettingsError(f"`{field}` must be above zero, got {value}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """Everything that decides which candidates a run evaluates, and how."""
+
+    device: str
+    """Name of the device profile; its content is copied into the run folder."""
+    engine: str | None
+    """Inference engine of the profile; None is the profile's default."""
+    space: str
+    """Name of the search space; its content is copied into the run folder."""
+    budget: int
+    """Parameters of every candidate, to within 1 %."""
+    counting: Counting = "total"
+    trials: int = 16
+    speed: SpeedObjective = "decode"
+    prompt_tokens: int = 128
+    generate_tokens: int = 128
+    constraints: Constraints = Constraints()
+    sampler: SamplerName = "gp"
+    seed: int = 0
+    jobs: int = 1
+    """Proxies trained side by side. Candidates are drawn in batches of this size, so it
+    belongs to what makes a run repeatable."""
+    proxy: ProxySettings
+
+    def __post_init__(self) -> None:
+        for field in ("budget", "trials", "prompt_tokens", "jobs"):
+            if getattr(self, field) < 1:
+                raise SettingsError(f"`{field}` must be at least 1, got {getattr(self, field)}.")
+        if self.generate_tokens < 2:
+            raise SettingsError(
+                f"`generate_tokens` must be at least 2, got {self.generate_tokens}: the first "
+                "token belongs to the prefill, so one leaves no decode step to time."
+            )
+
+
+def default_jobs() -> int:
+    """One a core that this process may use, up to 8."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS or Windows
+        cores = os.cpu_count() or 1
+    return min(cores, _MOST_JOBS)

@@ -1,0 +1,93 @@
+"""Trials in Optuna's storage, and the records that are kept with them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from phonesearch import files
+from phonesearch.device.speed import SpeedObjective
+from phonesearch.errors import RunFolderError
+from phonesearch.study.folder import RunFolder
+from phonesearch.study.record import TrialRecord
+
+STUDY_NAME = "phonesearch"
+_RECORD = "record"
+"""User attribute that holds a trial's `TrialRecord`."""
+_BUSY_TIMEOUT_S = 60
+
+
+def open_study(folder: RunFolder) -> optuna.Study:
+    """The study of a run, made if it is new: speed up, loss down.
+
+    Raises:
+        RunFolderError: If the database is damaged.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = optuna.storages.RDBStorage(
+            folder.storage_url, engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
+        )
+        study = optuna.create_study(
+            storage=storage,
+            study_name=STUDY_NAME,
+            directions=["maximize", "minimize"],
+            load_if_exists=True,
+        )
+    except Exception as error:  # SQLAlchemy and sqlite3 have no common base for a damaged file
+        raise RunFolderError(
+            f"{folder.path / 'study.db'} cannot be opened: {error}. If it is damaged, restore it "
+            "from a copy, or start a new run with --out."
+        ) from error
+    study.set_metric_names([f"{folder.settings.speed}_tokens_per_s", "proxy_bits_per_byte"])
+    return study
+
+
+def keep(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) -> None:
+    """Store what was found out about a trial, and only then end it."""
+    trial = study.get_trials(deepcopy=False)[record.number]
+    # `Trial` would sample again where it is made anew, so the attribute goes to the storage.
+    study._storage.set_trial_user_attr(trial._trial_id, _RECORD, json.dumps(asdict(record)))
+    end(study, record, objective)
+
+
+def end(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) -> None:
+    """Tell Optuna the objectives of a stored record, or that it has none."""
+    speed, proxy = record.speed, record.proxy
+    if record.state == "complete" and speed is not None and proxy is not None:
+        study.tell(record.number, (speed.tokens_per_s(objective)[0], proxy.bits_per_byte))
+    else:
+        study.tell(record.number, state=TrialState.FAIL)
+
+
+def stored_record(trial: FrozenTrial, folder: RunFolder) -> TrialRecord | None:
+    """What was stored about a trial, or None while it is not over."""
+    text = trial.user_attrs.get(_RECORD)
+    if text is None:
+        return None
+    return files.structure(json.loads(text), TrialRecord, path=_database(folder))
+
+
+def read_records(folder: RunFolder) -> tuple[TrialRecord, ...]:
+    """All finished trials of a run, by number.
+
+    Raises:
+        RunFolderError: If the run has no database yet, or it is damaged.
+    """
+    if not _database(folder).is_file():
+        raise RunFolderError(
+            f"{folder.path} has no trials yet. Go on with it: phonesearch run --resume "
+            f"{folder.path}"
+        )
+    found = (
+        stored_record(trial, folder) for trial in open_study(folder).get_trials(deepcopy=False)
+    )
+    return tuple(record for record in found if record is not None)
+
+
+def _database(folder: RunFolder) -> Path:
+    return folder.path / "study.db"

@@ -1,0 +1,190 @@
+"""Processes that train proxies side by side, one thread each.
+
+They are spawned once and kept, as importing torch takes seconds. A worker that dies takes only
+its own proxy with it; a worker whose parent dies (`kill -9` included) stops at its next step.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING
+
+from phonesearch.candidate.config import Candidate
+from phonesearch.errors import PhoneSearchError, ProxyError
+from phonesearch.proxy.result import ProxyLoss
+
+if TYPE_CHECKING:
+    from phonesearch.proxy.corpus import Corpus
+    from phonesearch.proxy.settings import ProxySettings
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_PROGRESS_INTERVAL_S = 0.5
+_STOP_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """What a worker is sent: everything that a proxy's training depends on."""
+
+    candidate: Candidate
+    corpus: Corpus
+    settings: ProxySettings
+    reference_parameters: int
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+
+
+class ProxyPool:
+    """Trains proxies in `jobs` processes. Make one with `proxy_pool`."""
+
+    def __init__(self, jobs: int) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._workers = [self._spawn() for _ in range(jobs)]
+
+    def _spawn(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(theirs, os.getpid()), daemon=True, name="phonesearch-proxy"
+        )
+        earlier = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+        try:
+            process.start()
+        finally:
+            for name, value in earlier.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+        theirs.close()
+        return _Worker(process, ours)
+
+    def train(
+        self, jobs: Mapping[int, TrainingJob], progress: Callable[[int, int, int], None]
+    ) -> Iterator[tuple[int, ProxyLoss | PhoneSearchError]]:
+        """Train every job, as many at a time as there are workers; yield each as it ends.
+
+        Args:
+            jobs: By number of the trial.
+            progress: Called with trial, tokens seen and tokens in all.
+
+        Yields:
+            The trial and its loss, or the error that it failed with.
+        """
+        waiting = list(jobs.items())
+        busy: dict[Connection, tuple[int, int]] = {}  # pipe -> (trial, worker)
+        idle = list(range(len(self._workers)))
+        while waiting or busy:
+            while waiting and idle:
+                trial, job = waiting.pop(0)
+                position = idle.pop(0)
+                if not self._workers[position].process.is_alive():
+                    self._workers[position] = self._spawn()
+                worker = self._workers[position]
+                busy[worker.pipe] = (trial, position)
+                worker.pipe.send(job)
+            for ready in multiprocessing.connection.wait(list(busy)):
+                assert isinstance(ready, Connection)
+                trial, position = busy[ready]
+                try:
+                    message = ready.recv()
+                except (EOFError, ConnectionError):
+                    message = self._death(position)
+                if isinstance(message, tuple):
+                    progress(trial, *message)
+                    continue
+                del busy[ready]
+                idle.append(position)
+                yield trial, message
+
+    def _death(self, position: int) -> ProxyError:
+        process = self._workers[position].process
+        process.join(_STOP_WAIT_S)
+        code = process.exitcode
+        self._workers[position].pipe.close()
+        self._workers[position] = self._spawn()
+        return ProxyError(
+            f"The process that trained the proxy ended with exit code {code}. If that is -9, "
+            "memory ran out: use fewer --jobs."
+        )
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing."""
+        for worker in self._workers:
+            worker.pipe.close()
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(_STOP_WAIT_S)
+            if worker.process.is_alive():
+                worker.process.kill()
+
+
+@contextmanager
+def proxy_pool(jobs: int) -> Iterator[ProxyPool]:
+    """A pool of `jobs` processes that is gone when the block is left."""
+    pool = ProxyPool(jobs)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def _serve(pipe: Connection, parent: int) -> None:
+    """Body of a worker process: take a job, train, send the loss; until the pipe closes."""
+    import signal
+    import time
+
+    import torch
+
+    from phonesearch.proxy.train import train_proxy
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    torch.set_num_threads(1)
+
+    def orphaned() -> bool:
+        return os.getppid() != parent
+
+    while True:
+        try:
+            job: TrainingJob = pipe.recv()
+        except (EOFError, ConnectionError):
+            return
+        last_sent_s = 0.0
+
+        def progress(tokens: int, total_tokens: int) -> None:
+            nonlocal last_sent_s
+            now_s = time.monotonic()
+            if now_s - last_sent_s >= _PROGRESS_INTERVAL_S or tokens >= total_tokens:
+                last_sent_s = now_s
+                pipe.send((tokens, total_tokens))
+
+        try:
+            outcome: ProxyLoss | PhoneSearchError = train_proxy(
+                job.candidate,
+                job.corpus,
+                job.settings,
+                reference_parameters=job.reference_parameters,
+                progress=progress,
+                should_stop=orphaned,
+            )
+        except PhoneSearchError as error:
+            outcome = ProxyError(str(error))
+        except (BrokenPipeError, ConnectionError):
+            return
+        except Exception as error:  # a bug in one candidate must not end a night's run
+            outcome = ProxyError(f"The proxy's training failed: {type(error).__name__}: {error}")
+        try:
+            pipe.send(outcome)
+        except (BrokenPipeError, ConnectionError):
+            return
