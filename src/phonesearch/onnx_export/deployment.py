@@ -9,18 +9,33 @@ Node names are a contract: the cost model and the report sum times by them.
 
 from __future__ import annotations
 
+from typing import Final
+
 from onnx import TensorProto
 
 from phonesearch.candidate.config import Candidate
+from phonesearch.errors import ExportError
 from phonesearch.onnx_export.fragment import MICROSOFT, Fragment
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.tensors import FloatTensor, QuantisedMatrix, RotaryTable
 
-_INT64_MAX = 2**63 - 1
+HEAD_DIM_MULTIPLE: Final = 8
+"""Source: `GroupQueryAttention` of ONNX Runtime 1.32 refuses other widths when it runs."""
+_INT64_MAX: Final = 2**63 - 1
 
 
 def opening(candidate: Candidate, settings: GraphSettings) -> Fragment:
-    """Inputs, embedding, rotary tables and the lengths that every attention node reads."""
+    """Inputs, embedding, rotary tables and the lengths that every attention node reads.
+
+    Raises:
+        ExportError: If no kernel of ONNX Runtime computes attention with heads of this width.
+    """
+    if candidate.head_dim % HEAD_DIM_MULTIPLE:
+        raise ExportError(
+            "A deployment graph needs a `head_dim` that is a multiple of "
+            f"{HEAD_DIM_MULTIPLE} (GroupQueryAttention), got {candidate.head_dim}. Change it, or "
+            "export the portable form."
+        )
     part = Fragment()
     tokens = part.input("input_ids", TensorProto.INT64, ("batch_size", "sequence_length"))
     mask = part.input("attention_mask", TensorProto.INT64, ("batch_size", "total_sequence_length"))

@@ -31,6 +31,9 @@ def build_structure(candidate: Candidate, settings: GraphSettings) -> onnx.Model
 
     Weights are initializers with name, type and shape whose bytes are declared to be in
     `model.onnx.data`, at no offset yet; `export` writes that file and fills the offsets in.
+
+    Raises:
+        ExportError: If the form cannot express the candidate.
     """
     form = deployment if settings.form == "deployment" else portable
     parts = [

@@ -91,6 +91,13 @@ class QuantisedMatrix:
         rows = (self.packed_rows,) if self.gathered else ()
         return (*weights, *rows, self.scales)
 
+    @property
+    def regions(self) -> tuple[tuple[Stored, ...], ...]:
+        """Stretches of the data file, in order, each with the initializers that read it."""
+        weights = (self.packed,) if self.multiplied else ()
+        rows = (self.packed_rows,) if self.gathered else ()
+        return ((*weights, *rows), (self.scales,))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatTensor:
@@ -112,6 +119,11 @@ class FloatTensor:
         """The one initializer."""
         return (Stored(name=self.name, dims=self.dims, data_type=self.data_type),)
 
+    @property
+    def regions(self) -> tuple[tuple[Stored, ...], ...]:
+        """The one stretch of the data file."""
+        return (self.initializers,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotaryTable:
@@ -127,6 +139,11 @@ class RotaryTable:
         """The one initializer."""
         dims = (self.positions, self.pairs)
         return (Stored(name=self.name, dims=dims, data_type=TensorProto.FLOAT),)
+
+    @property
+    def regions(self) -> tuple[tuple[Stored, ...], ...]:
+        """The one stretch of the data file."""
+        return (self.initializers,)
 
 
 Tensor = QuantisedMatrix | FloatTensor | RotaryTable
