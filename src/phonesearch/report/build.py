@@ -1,0 +1,204 @@
+"""Writes all results of a run from its trials; the run itself is not needed for it.
+
+```text
+trials.csv             one row a candidate
+front.json             the front, with everything that its numbers depend on
+pareto.html, pareto.png
+report.html            the page to read
+candidates/TRIAL-ID/   of each front candidate: config.json and graph.onnx (structure only)
+```
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from phonesearch import files
+from phonesearch.candidate.count import num_parameters
+from phonesearch.candidate.huggingface import to_config
+from phonesearch.device.known_models import known_models
+from phonesearch.errors import RunFolderError
+from phonesearch.front.pareto import Front, front
+from phonesearch.onnx_export.graph import write_structure
+from phonesearch.onnx_export.settings import GraphSettings
+from phonesearch.proxy.result import PROXY_CAVEAT
+from phonesearch.report.data import KnownSpeed, ReportInput
+from phonesearch.report.write import write_results
+from phonesearch.study.folder import RunFolder
+from phonesearch.study.record import TrialRecord
+from phonesearch.study.stopwatch import Turn, predicted
+from phonesearch.study.store import read_records
+from phonesearch.units import format_bytes, format_count, format_seconds
+
+_COMPARABLE = 2.0
+"""Known models from half to twice the budget are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What was written, and the front that it shows."""
+
+    folder: Path
+    report: Path
+    front: Front
+
+
+def build(folder: RunFolder) -> Built:
+    """Write tables, plots, report and front candidates of a run, over earlier ones.
+
+    Raises:
+        RunFolderError: If the run has no finished trial, or the disk is full.
+    """
+    records = read_records(folder)
+    if not records:
+        raise RunFolderError(
+            f"{folder.path} has no finished trial to report on. Go on with it: "
+            f"phonesearch run --resume {folder.path}"
+        )
+    found = front(records, folder.settings.speed)
+    report = ReportInput(
+        name=folder.path.resolve().name,
+        settings=_settings_rows(folder),
+        objective=folder.settings.speed,
+        records=records,
+        front=found,
+        known=_known(folder),
+        device_note=_device_note(folder, records),
+        proxy_note=_proxy_note(folder, records),
+        warnings=_warnings(folder, records, found),
+        commands=_commands(folder, found),
+    )
+    try:
+        write_results(folder.path, report)
+        _write_candidates(folder.path / "candidates", found)
+    except OSError as error:
+        raise RunFolderError(
+            f"The results in {folder.path} cannot be written: {error.strerror}. No trial is "
+            f"lost; free some disk space, then: phonesearch report {folder.path}"
+        ) from error
+    return Built(folder=folder.path, report=folder.path / "report.html", front=found)
+
+
+def _write_candidates(folder: Path, found: Front) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    for member in found.members:
+        record = member.record
+        target = folder / f"{record.number}-{record.candidate_id}"
+        files.write_json(target / "config.json", to_config(record.candidate))
+        files.write_json(target / "record.json", asdict(record))
+        write_structure(record.candidate, target / "graph.onnx", GraphSettings())
+
+
+def _known(folder: RunFolder) -> tuple[KnownSpeed, ...]:
+    """Predicted speeds of released models of comparable size; none where times are measured."""
+    settings = folder.settings
+    if folder.profile.measured:
+        return ()
+    turn = Turn(prompt_tokens=settings.prompt_tokens, generate_tokens=settings.generate_tokens)
+    rows = []
+    for model in known_models():
+        count = num_parameters(model.candidate, settings.counting)
+        if not 1 / _COMPARABLE <= count / settings.budget <= _COMPARABLE:
+            continue
+        speed = predicted(model.candidate, folder.profile, engine=settings.engine, turn=turn).speed
+        value, low, high = speed.tokens_per_s(settings.speed)
+        rows.append(
+            KnownSpeed(
+                name=model.name, num_parameters=count, tokens_per_s=value, low=low, high=high
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: row.tokens_per_s))
+
+
+def _settings_rows(folder: RunFolder) -> dict[str, str]:
+    settings, constraints = folder.settings, folder.settings.constraints
+    limits = []
+    if constraints.max_ttft_s is not None:
+        limits.append(f"TTFT at most {format_seconds(constraints.max_ttft_s)}")
+    if constraints.max_memory_bytes is not None:
+        limits.append(f"memory at most {format_bytes(constraints.max_memory_bytes)}")
+    if constraints.min_speed_tokens_per_s is not None:
+        limits.append(f"at least {constraints.min_speed_tokens_per_s:.4g} tokens/s")
+    proxy = settings.proxy
+    rows = {
+        "device": settings.device,
+        "budget": f"{format_count(settings.budget)} parameters, {settings.counting}",
+        "search space": settings.space,
+        "objective": f"{settings.speed}, prompt {settings.prompt_tokens}, "
+        f"answer {settings.generate_tokens} tokens, batch 1",
+        "constraints": ", ".join(limits) or "none",
+        "trials": str(settings.trials),
+        "sampler": f"{settings.sampler}, seed {settings.seed}, batches of {settings.jobs}",
+        "proxy": f"{format_count(proxy.parameters)} non-embedding parameters, "
+        f"{format_count(proxy.tokens)} tokens",
+        "proxy data": ", ".join(proxy.data) or "sources of the Python standard library",
+    }
+    return rows | folder.environment
+
+
+def _device_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
+    if folder.profile.measured:
+        return (
+            "Speeds were measured on this machine with ONNX Runtime on int4 weights, one process "
+            "a candidate; error bars are the 10th to 90th percentile of the repetitions. They "
+            "say nothing about a phone."
+        )
+    speed = next((record.predicted for record in records if record.predicted), None)
+    coverage = f"{speed.coverage:.0%}" if speed else "most"
+    engine = folder.settings.engine or folder.profile.default_engine
+    return (
+        f"Speeds are predicted, not measured: profile {folder.profile.name}, engine {engine}, as "
+        "the sum over the nodes of each candidate's exported deployment graph. The intervals are "
+        f"meant to hold {coverage} of cases, from the fit's own error on models that it had not "
+        f"seen. `phonesearch device show {folder.profile.name}` lists every coefficient with "
+        "its source."
+    )
+
+
+def _proxy_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
+    proxy = next((record.proxy for record in records if record.proxy), None)
+    tokens = format_count(proxy.tokens) if proxy else format_count(folder.settings.proxy.tokens)
+    return (
+        "Loss is that of a scaled-down proxy of each candidate, trained on "
+        f"{tokens} tokens, the same batches in the same order for all. {PROXY_CAVEAT}"
+    )
+
+
+def _warnings(folder: RunFolder, records: tuple[TrialRecord, ...], found: Front) -> tuple[str, ...]:
+    notes = []
+    if len(records) < folder.settings.trials:
+        notes.append(
+            f"This run is not finished: {len(records)} of {folder.settings.trials} trials. "
+            f"Go on with `phonesearch run --resume {folder.path}`."
+        )
+    if found.censored:
+        notes.append(
+            f"{len(found.censored)} candidates are not ranked, as their proxies have not learned "
+            "to copy from the context yet; more --proxy-tokens would tell."
+        )
+    if not folder.settings.proxy.data:
+        notes.append(
+            "Proxies were trained on Python sources. Code is repetitive and overstates what "
+            "attention is worth; for a real decision pass your own text with --data."
+        )
+    return tuple(notes)
+
+
+def _commands(folder: RunFolder, found: Front) -> dict[str, str]:
+    path = folder.path
+    commands = {}
+    if found.knee is not None:
+        commands["Config of the knee, for your trainer"] = (
+            f"phonesearch export {path} --knee --to hf --out my-model"
+        )
+        commands["Its int4 package for onnxruntime-genai"] = (
+            f"phonesearch export {path} --knee --to onnx --out my-model-onnx"
+        )
+    more = max(folder.settings.trials * 2, len(found.ranked) + 12)
+    commands["More candidates, added to this run"] = (
+        f"phonesearch run --resume {path} --trials {more}"
+    )
+    return commands
