@@ -29,8 +29,20 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "head_dim": None,
         "sliding_window": 4096,
     },
-    "qwen2": {"rms_norm_eps": 1e-6, "max_position_embeddings": 32768, "head_dim": None},
-    "qwen3": {"rms_norm_eps": 1e-6, "max_position_embeddings": 32768, "head_dim": 128},
+    "qwen2": {
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 32768,
+        "num_key_value_heads": 32,
+        "head_dim": None,
+        "sliding_window": 4096,
+    },
+    "qwen3": {
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 32768,
+        "num_key_value_heads": 32,
+        "head_dim": 128,
+        "sliding_window": 4096,
+    },
     "phi3": {"rms_norm_eps": 1e-5, "max_position_embeddings": 4096, "head_dim": None},
     "arcee": {
         "rms_norm_eps": 1e-5,
@@ -41,12 +53,38 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "phonelm": {"rms_norm_eps": 1e-6, "max_position_embeddings": 2048, "head_dim": None},
 }
 _ALIASES = {"swish": "silu"}
+_WINDOWED = ("mistral", "qwen2", "qwen3", "phi3")
+"""Types whose code looks at `sliding_window`; the others carry the field without effect."""
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "partial_rotary_factor": (1.0,),
+    "embd_pdrop": (0.0,),
+    "resid_pdrop": (0.0,),
+    "attention_dropout": (0.0,),
+    "pretraining_tp": (1,),
+    "attn_logit_softcapping": (),
+    "final_logit_softcapping": (),
+    "query_pre_attn_scalar": (),
+    "attention_multiplier": (),
+    "embedding_multiplier": (1.0,),
+    "residual_multiplier": (1.0,),
+    "logits_scaling": (1.0,),
+    "num_experts": (0, 1),
+    "num_local_experts": (0, 1),
+    "n_routed_experts": (0, 1),
+}
+"""Fields that change the function of a model unless they are absent, null or one of these."""
 _REQUIRED = (
     "vocab_size",
     "hidden_size",
     "intermediate_size",
     "num_hidden_layers",
     "num_attention_heads",
+    "max_position_embeddings",
+)
+_OPTIONAL_INTEGERS = (
+    "num_key_value_heads",
+    "head_dim",
+    "sliding_window",
 )
 
 
@@ -86,6 +124,11 @@ def from_config(config: Mapping[str, Any]) -> Candidate:
         )
     values = {**_DEFAULTS[model_type], **config}
     missing = [field for field in _REQUIRED if not _is_int(values.get(field))]
+    missing += [
+        field
+        for field in _OPTIONAL_INTEGERS
+        if values.get(field) is not None and not _is_int(values[field])
+    ]
     if missing:
         raise UnsupportedConfigError(
             f"`{'`, `'.join(missing)}` must be given as whole numbers in a config of type "
@@ -117,7 +160,7 @@ def from_config(config: Mapping[str, Any]) -> Candidate:
         attention_out_bias=bias,
         mlp_bias=bool(values.get("mlp_bias", False)) and model_type in ("llama", "arcee"),
         qk_norm=model_type == "qwen3",
-        rms_norm_eps=float(values["rms_norm_eps"]),
+        rms_norm_eps=_number(values["rms_norm_eps"], "rms_norm_eps"),
         rope_theta=theta,
         rope_scaling=scaling,
         max_position_embeddings=values["max_position_embeddings"],
@@ -131,11 +174,12 @@ def _is_int(value: Any) -> bool:
 
 def _sliding_window(values: Mapping[str, Any]) -> int | None:
     """Window of all layers; a config in which only some layers have one is refused."""
-    window = values.get("sliding_window")
-    if values["model_type"] in ("qwen2", "qwen3") and not values.get("use_sliding_window", False):
-        window = None
+    window = values.get("sliding_window") if values["model_type"] in _WINDOWED else None
+    chosen_by_layer = values["model_type"] in ("qwen2", "qwen3")
     kinds = set(values.get("layer_types") or ())
-    if window is not None and kinds == {"full_attention"}:
+    if chosen_by_layer and (
+        not values.get("use_sliding_window", False) or kinds == {"full_attention"}
+    ):
         window = None
     if len(kinds) > 1 or kinds - {"full_attention", "sliding_attention"}:
         raise UnsupportedConfigError(
@@ -143,7 +187,7 @@ def _sliding_window(values: Mapping[str, Any]) -> int | None:
         )
     if window is None or window >= values["max_position_embeddings"]:
         return None
-    if values["model_type"] in ("qwen2", "qwen3") and not kinds:
+    if chosen_by_layer and not kinds:
         raise UnsupportedConfigError(
             "`use_sliding_window` puts a window on some layers only (`max_window_layers`); "
             "all layers must be alike."
@@ -153,19 +197,16 @@ def _sliding_window(values: Mapping[str, Any]) -> int | None:
 
 def _refuse_unrepresentable(values: Mapping[str, Any]) -> None:
     """Raise for fields that change the function and that a candidate does not have."""
-    neutral: dict[str, Any] = {
-        "partial_rotary_factor": 1.0,
-        "embd_pdrop": 0.0,
-        "resid_pdrop": 0.0,
-        "attention_dropout": 0.0,
-        "pretraining_tp": 1,
-    }
-    parameters = values.get("rope_parameters") or {}
-    merged = {**values, **{key: parameters[key] for key in neutral if key in parameters}}
-    for field, expected in neutral.items():
-        if merged.get(field) not in (None, expected):
+    parameters = _rope_parameters(values)
+    neutral = dict(_NEUTRAL)
+    if values["model_type"] == "phonelm":
+        neutral |= {"attention_bias": (False,), "mlp_bias": (False,)}
+    merged = {**values, **{field: parameters[field] for field in neutral if field in parameters}}
+    for field, harmless in neutral.items():
+        if merged.get(field) is not None and merged[field] not in harmless:
+            allowed = " or ".join(str(value) for value in ("absent", *harmless))
             raise UnsupportedConfigError(
-                f"`{field}` {merged[field]!r} cannot be represented; it must be {expected}."
+                f"`{field}` {merged[field]!r} cannot be represented; it must be {allowed}."
             )
     no_rope = values.get("no_rope_layers")
     if no_rope and any(not layer for layer in no_rope):
@@ -177,10 +218,28 @@ def _refuse_unrepresentable(values: Mapping[str, Any]) -> None:
         )
 
 
+def _rope_parameters(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where a config has both fields, transformers 5 takes `rope_scaling` and drops the other."""
+    parameters = values.get("rope_scaling") or values.get("rope_parameters") or {}
+    if not isinstance(parameters, Mapping):
+        raise UnsupportedConfigError(f"`rope_scaling` must be a mapping, got {parameters!r}.")
+    if any(isinstance(part, Mapping) for part in parameters.values()):
+        raise UnsupportedConfigError(
+            "`rope_parameters` differ between kinds of layers; all layers must be alike."
+        )
+    return parameters
+
+
+def _number(value: Any, field: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UnsupportedConfigError(f"`{field}` must be a number, got {value!r}.")
+    return float(value)
+
+
 def _rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     """Theta and scaling, from the fields of transformers 4 (`rope_theta`) or 5."""
-    parameters = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    theta = float(parameters.get("rope_theta") or values.get("rope_theta") or 10000.0)
+    parameters = _rope_parameters(values)
+    theta = _number(parameters.get("rope_theta") or values.get("rope_theta", 10000.0), "rope_theta")
     kind = parameters.get("rope_type") or parameters.get("type") or "default"
     if kind == "default":
         return theta, None
@@ -197,15 +256,26 @@ def _rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     missing = [field for field in fields if field not in parameters]
     if missing:
         raise UnsupportedConfigError(f"`rope_scaling` lacks {', '.join(missing)}.")
-    return theta, RopeScaling(**{field: parameters[field] for field in fields})
+    return theta, RopeScaling(
+        factor=_number(parameters["factor"], "factor"),
+        low_freq_factor=_number(parameters["low_freq_factor"], "low_freq_factor"),
+        high_freq_factor=_number(parameters["high_freq_factor"], "high_freq_factor"),
+        original_max_position_embeddings=int(
+            _number(
+                parameters["original_max_position_embeddings"], "original_max_position_embeddings"
+            )
+        ),
+    )
 
 
 def to_config(candidate: Candidate) -> dict[str, Any]:
     """Content of a `config.json` from which transformers builds exactly this architecture.
 
     `llama` for gated feed-forward networks, `arcee` for plain ones, `qwen3` where queries and
-    keys are normed, `qwen2` where only their projections have a bias, `mistral` where there
-    is a sliding window.
+    keys are normed, `qwen2` where only the projections before attention have a bias,
+    `mistral` where there is a sliding window, or where the query heads do not divide
+    `hidden_size`: transformers 5 refuses that of a `llama` or `arcee` config, although
+    `head_dim` is given, and `mistral` is the same function.
 
     Raises:
         UnsupportedConfigError: If no type of transformers has this mixture of fields.
@@ -251,7 +321,11 @@ def to_config(candidate: Candidate) -> dict[str, Any]:
     if model_type == "mistral":
         config["sliding_window"] = candidate.sliding_window
     if model_type in ("qwen2", "qwen3"):
-        config["use_sliding_window"] = False
+        config["use_sliding_window"] = candidate.sliding_window is not None
+        if candidate.sliding_window is not None:
+            config["sliding_window"] = candidate.sliding_window
+            config["max_window_layers"] = 0
+            config["layer_types"] = ["sliding_attention"] * candidate.num_hidden_layers
     return config
 
 
@@ -259,19 +333,21 @@ def _type_for(candidate: Candidate) -> str:
     """The one transformers type that has exactly these fields."""
     qkv, out = candidate.attention_bias, candidate.attention_out_bias
     plain, mlp_bias = candidate.ffn_type == "plain", candidate.mlp_bias
-    if candidate.sliding_window is not None:
-        if not (plain or qkv or out or mlp_bias or candidate.qk_norm):
-            return "mistral"
-    elif candidate.qk_norm:
-        if not plain and not mlp_bias and qkv == out:
-            return "qwen3"
-    elif qkv == out:
-        return "arcee" if plain else "llama"
-    elif qkv and not plain and not mlp_bias:
+    divides = candidate.hidden_size % candidate.num_attention_heads == 0
+    if plain or mlp_bias or (qkv and out and not candidate.qk_norm):
+        if divides and qkv == out and candidate.sliding_window is None and not candidate.qk_norm:
+            return "arcee" if plain else "llama"
+    elif candidate.qk_norm and qkv == out:
+        return "qwen3"
+    elif qkv and not out and not candidate.qk_norm:
         return "qwen2"
+    elif not qkv and not out and not candidate.qk_norm:
+        return "llama" if divides and candidate.sliding_window is None else "mistral"
     raise UnsupportedConfigError(
         "No model type of transformers has this mixture: "
         f"`ffn_type` {candidate.ffn_type}, `attention_bias` {qkv}, `attention_out_bias` {out}, "
         f"`mlp_bias` {mlp_bias}, `qk_norm` {candidate.qk_norm}, "
-        f"`sliding_window` {candidate.sliding_window}."
+        f"`sliding_window` {candidate.sliding_window}, `hidden_size` {candidate.hidden_size} "
+        f"with `num_attention_heads` {candidate.num_attention_heads}"
+        + ("." if divides else " (which does not divide it).")
     )
