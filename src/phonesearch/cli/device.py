@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from phonesearch.device.profile import Accuracy
 
 app = typer.Typer(no_args_is_help=True, help="Device profiles: what is known of phones.")
 
 
 @app.command(name="list")
 def list_devices() -> None:
-    """List the device profiles, with their engines and how far off they are."""
+    """List the device profiles, their engines, and how far off each is.
+
+    The error is the median over models that the fit had not seen. `prior` means that no
+    published row of that phone and engine stands behind it, so its interval is wide.
+    """
     from phonesearch.device.profile import list_profiles
 
-    for summary in list_profiles():
-        typer.echo(summary)
+    for profile in list_profiles():
+        typer.echo(f"{profile.name:18} {profile.soc}, {profile.processor}")
+        if profile.measured:
+            typer.echo(f"{'':18}   measured on this machine, nothing is predicted")
+        for name, engine in profile.engines.items():
+            mark = "*" if name == profile.default_engine else " "
+            typer.echo(
+                f"{'':18} {mark} {name:26} decode: {_accuracy(engine.decode)}; "
+                f"prefill: {_accuracy(engine.prefill)}"
+            )
+    typer.echo(
+        "\n* default engine. `phonesearch device show NAME` tells where each number is from."
+    )
+
+
+def _accuracy(accuracy: Accuracy) -> str:
+    if accuracy.basis == "prior":
+        return "prior"
+    error = "no error known"
+    if accuracy.median_error is not None:
+        error = f"{accuracy.median_error:.0%} off"
+    return f"{accuracy.num_models} models, {error}"
 
 
 @app.command()
