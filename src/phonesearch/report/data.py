@@ -1,0 +1,256 @@
+"""What there is to draw, worked out once: the page, the figures and the picture only show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from phonesearch.candidate.config import Candidate
+from phonesearch.device.speed import SpeedObjective
+from phonesearch.front.pareto import Front, Point
+from phonesearch.study.record import TrialRecord
+from phonesearch.units import format_count
+
+Kind = Literal["front", "dominated", "censored", "infeasible", "failed", "known"]
+
+OBJECTIVE_NAMES: dict[SpeedObjective, str] = {
+    "decode": "decode speed",
+    "prefill": "prefill speed",
+    "turn": "speed of a whole turn",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownSpeed:
+    """A released model at its predicted speed; its proxy loss is not known."""
+
+    name: str
+    num_parameters: int
+    tokens_per_s: float
+    """Predicted, of the run's speed objective."""
+    low: float
+    """Low end of the prediction interval, tokens/s."""
+    high: float
+    """High end of the prediction interval, tokens/s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInput:
+    """Everything that a report shows."""
+
+    name: str
+    """Name of the run, the title of the page."""
+    settings: Mapping[str, str]
+    """Rows of the settings table; `device` and `budget` also go into the headline."""
+    objective: SpeedObjective
+    records: tuple[TrialRecord, ...]
+    front: Front
+    """Of these `records` and this `objective`."""
+    known: tuple[KnownSpeed, ...]
+    """Released models of comparable size; may be empty."""
+    device_note: str
+    """Where the speeds come from: profile, engine and hash, or the machine that measured."""
+    proxy_note: str
+    """What was trained, and on what."""
+    warnings: tuple[str, ...]
+    """What the reader must know before trusting a number."""
+    commands: Mapping[str, str]
+    """What to type next: purpose to command line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Points of the scatter that look alike."""
+
+    kind: Kind
+    label: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A speed without a loss."""
+
+    tokens_per_s: float
+    low: float
+    high: float
+    hover: tuple[str, ...]
+    """Lines that describe it; the first is its title."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StripRow:
+    """One row of the strip under the scatter."""
+
+    kind: Kind
+    label: str
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeCell:
+    """One dimension of one candidate."""
+
+    text: str
+    share: float | None
+    """Where it lies between the least (0) and most (1) of all ranked candidates; None for
+    what has no order and for what all share."""
+
+
+def scatter_groups(front: Front) -> tuple[Group, ...]:
+    """Groups with at least one point, drawn first to last."""
+    groups = (
+        Group(kind="censored", label="not ranked: proxy too early", points=front.censored),
+        Group(kind="dominated", label="dominated", points=front.dominated),
+        Group(kind="front", label="Pareto front", points=front.members),
+    )
+    return tuple(group for group in groups if group.points)
+
+
+def strip_rows(report: ReportInput) -> tuple[StripRow, ...]:
+    """Candidates that were timed but have no loss, then known models, slowest first."""
+    rows = []
+    untrained: tuple[tuple[Kind, str, tuple[TrialRecord, ...]], ...] = (
+        ("failed", "failed", report.front.failed),
+        ("infeasible", "breaks a limit", report.front.infeasible),
+    )
+    for kind, label, records in untrained:
+        marks = tuple(
+            _mark(record, report.objective) for record in records if record.speed is not None
+        )
+        if marks:
+            rows.append(StripRow(kind=kind, label=label, marks=marks))
+    for model in sorted(report.known, key=lambda model: model.tokens_per_s):
+        size = format_count(model.num_parameters)
+        hover = (
+            f"{model.name}, {size} parameters",
+            f"{rate_with_interval(model.tokens_per_s, model.low, model.high)} (predicted)",
+            "proxy loss not known",
+        )
+        mark = Mark(tokens_per_s=model.tokens_per_s, low=model.low, high=model.high, hover=hover)
+        rows.append(StripRow(kind="known", label=f"{model.name} ({size})", marks=(mark,)))
+    return tuple(rows)
+
+
+def _mark(record: TrialRecord, objective: SpeedObjective) -> Mark:
+    assert record.speed is not None
+    value, low, high = record.speed.tokens_per_s(objective)
+    source = "measured" if record.measured is not None else "predicted"
+    hover = (
+        f"#{record.number}, {record.state}: {record.reason}",
+        f"{rate_with_interval(value, low, high)} ({source})",
+        shape(record.candidate),
+    )
+    return Mark(tokens_per_s=value, low=low, high=high, hover=hover)
+
+
+def point_hover(point: Point, front: Front) -> tuple[str, ...]:
+    """Lines that describe one point; the first is its title."""
+    source = "measured" if point.measured else "predicted"
+    rate = rate_with_interval(point.speed_tokens_per_s, point.speed_low, point.speed_high)
+    roles = roles_of(point.number, front)
+    return (
+        f"#{point.number}" + (f" ({', '.join(roles)})" if roles else ""),
+        f"{OBJECTIVE_NAMES[front.objective]}: {rate} ({source})",
+        f"proxy loss: {point.bits_per_byte:.4f} ± {point.standard_error:.4f} bits per byte",
+        shape(point.record.candidate),
+        f"{format_count(point.record.num_parameters)} parameters",
+    )
+
+
+def roles_of(number: int, front: Front) -> tuple[str, ...]:
+    """What a member of the front stands out by."""
+    roles = (("fastest", front.fastest), ("knee", front.knee), ("lowest loss", front.best_loss))
+    return tuple(name for name, holder in roles if holder == number)
+
+
+def shape(candidate: Candidate) -> str:
+    """An architecture in one line."""
+    heads = f"{candidate.num_attention_heads} query/{candidate.num_key_value_heads} KV heads"
+    tied = "tied" if candidate.tie_word_embeddings else "untied"
+    return (
+        f"{candidate.num_hidden_layers} layers × {candidate.hidden_size}, {heads} of "
+        f"{candidate.head_dim}, {candidate.ffn_type} {candidate.hidden_act} FFN "
+        f"{candidate.intermediate_size}, vocabulary {candidate.vocab_size:,} {tied}"
+    )
+
+
+Value = float | str
+
+
+def dimensions(candidate: Candidate) -> dict[str, Value]:
+    """What the search varies, under the names that a reader sees."""
+    return {
+        "layers": candidate.num_hidden_layers,
+        "hidden size": candidate.hidden_size,
+        "FFN size": candidate.intermediate_size,
+        "FFN / hidden": round(candidate.intermediate_size / candidate.hidden_size, 3),
+        "FFN": f"{candidate.ffn_type} {candidate.hidden_act}",
+        "query heads": candidate.num_attention_heads,
+        "KV heads": candidate.num_key_value_heads,
+        "head size": candidate.head_dim,
+        "vocabulary": candidate.vocab_size,
+        "embeddings": "tied" if candidate.tie_word_embeddings else "untied",
+    }
+
+
+def varied_dimensions(front: Front) -> tuple[str, ...]:
+    """Dimensions that are not the same for all ranked candidates."""
+    rows = [dimensions(point.record.candidate) for point in front.ranked]
+    return tuple(name for name in (rows[0] if rows else ()) if len({row[name] for row in rows}) > 1)
+
+
+def shape_row(candidate: Candidate, front: Front) -> dict[str, ShapeCell]:
+    """The dimensions of one candidate, and where they lie among all ranked ones."""
+    all_rows = [dimensions(point.record.candidate) for point in front.ranked]
+    cells = {}
+    for name, value in dimensions(candidate).items():
+        share = None
+        if not isinstance(value, str):
+            values = [other for row in all_rows if not isinstance(other := row[name], str)]
+            least, most = min(values), max(values)
+            share = (value - least) / (most - least) if most > least else None
+        text = value if isinstance(value, str) else f"{value:,}"
+        cells[name] = ShapeCell(text=text, share=share)
+    return cells
+
+
+def sources(report: ReportInput) -> str:
+    """`predicted`, `measured`, or both, for the speeds of all timed candidates."""
+    found = {
+        "measured" if record.measured is not None else "predicted"
+        for record in report.records
+        if record.speed is not None
+    }
+    return " or ".join(sorted(found, reverse=True)) or "predicted"
+
+
+def coverage(report: ReportInput) -> str:
+    """Share of cases that the speed intervals hold, as `90 %`; empty when nothing was timed."""
+    found = sorted({record.speed.coverage for record in report.records if record.speed})
+    return " or ".join(f"{value * 100:g} %" for value in found)
+
+
+def speed_axis_title(report: ReportInput) -> str:
+    """Name, unit, source and interval of the speeds."""
+    held = coverage(report)
+    interval = f", {held} interval" if held else ""
+    return f"{OBJECTIVE_NAMES[report.objective]}, tokens/s ({sources(report)}{interval})"
+
+
+def loss_axis_title() -> str:
+    """Name, unit and interval of the losses."""
+    return "proxy loss, bits per byte (small stand-in, ± 1 standard error)"
+
+
+def format_rate(tokens_per_s: float) -> str:
+    """Three significant digits, without an exponent."""
+    if tokens_per_s >= 99.95:
+        return f"{tokens_per_s:,.0f}"
+    return f"{tokens_per_s:.1f}" if tokens_per_s >= 9.995 else f"{tokens_per_s:.2f}"
+
+
+def rate_with_interval(tokens_per_s: float, low: float, high: float) -> str:
+    """`58.1 tokens/s (49.0 to 66.2)`."""
+    return f"{format_rate(tokens_per_s)} tokens/s ({format_rate(low)} to {format_rate(high)})"

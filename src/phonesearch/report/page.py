@@ -1,0 +1,211 @@
+"""Puts text, tables and figures together as one page that needs no other file."""
+
+from __future__ import annotations
+
+import html
+from importlib import resources
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from phonesearch.report.data import (
+    OBJECTIVE_NAMES,
+    ReportInput,
+    format_rate,
+)
+from phonesearch.report.figures import history_figure, operator_figure, shape_figure
+from phonesearch.report.scatter import pareto_figure
+from phonesearch.report.summary import caveats, found, warnings
+from phonesearch.report.tables import (
+    escape,
+    facts_table,
+    front_table,
+    reasons_table,
+    shape_table,
+    trials_list,
+)
+from phonesearch.units import format_seconds
+
+
+def report_page(report: ReportInput) -> str:
+    """The whole report as HTML: no request leaves it, all data and code are inside."""
+    sections = [
+        _head(report),
+        _front_section(report),
+        _shape_section(report),
+        _operator_section(report),
+        _search_section(report),
+        _reasons_section(report),
+        _provenance_section(report),
+        _next_section(report),
+    ]
+    return _page(report.name, "\n".join(section for section in sections if section))
+
+
+def pareto_page(report: ReportInput) -> str:
+    """The scatter alone as HTML, as self-contained as the report."""
+    body = f"<h1>{escape(report.name)}</h1>" + _figure("pareto", pareto_figure(report))
+    return _page(report.name, body + _list(caveats(report)))
+
+
+def _page(title: str, body: str) -> str:
+    style, script = _asset("style.css"), _asset("page.js")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n"
+        f"<script>{get_plotlyjs()}</script>\n</head>\n<body>\n<main>\n"
+        "<noscript><p class='warn'>The figures need JavaScript; pareto.png beside this page "
+        "shows the front without it.</p></noscript>\n"
+        f"{body}\n</main>\n<script>\n{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("phonesearch.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _figure(name: str, figure: go.Figure) -> str:
+    """A box for `page.js` to draw in, and the figure's JSON; `<` cannot end the script."""
+    content = figure.to_json().replace("<", "\\u003c")
+    height = figure.layout.height
+    return (
+        f'<div class="figure" id="{name}" data-figure="{name}-data" style="height:{height}px">'
+        f'</div>\n<script type="application/json" id="{name}-data">{content}</script>\n'
+    )
+
+
+def _paragraphs(texts: tuple[str, ...], css: str = "") -> str:
+    return "".join(f'<p class="{css}">{escape(text)}</p>' for text in texts)
+
+
+def _list(texts: tuple[str, ...]) -> str:
+    return '<ul class="soft">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+
+
+def _head(report: ReportInput) -> str:
+    asked = [report.settings[name] for name in ("device", "budget") if name in report.settings]
+    sub = " · ".join([*asked, f"{OBJECTIVE_NAMES[report.objective]} against proxy loss"])
+    warned = "".join(f'<div class="warn">{escape(text)}</div>' for text in warnings(report))
+    return (
+        f'<h1>{escape(report.name)}</h1><p class="sub">{escape(sub)}</p>{warned}'
+        f'<div class="found">{_paragraphs(found(report))}</div>{_tiles(report)}'
+    )
+
+
+def _tiles(report: ReportInput) -> str:
+    front = report.front
+    parts = [
+        f"{len(group)} {name}"
+        for group, name in (
+            (front.dominated, "dominated"),
+            (front.censored, "not ranked"),
+            (front.infeasible, "over a limit"),
+            (front.failed, "failed"),
+        )
+        if group
+    ]
+    spent = format_seconds(sum(record.seconds for record in report.records))
+    tiles = [
+        (f"{len(front.members)} of {len(report.records)}", "candidates on the front"),
+        (spent, "of evaluation" + (f"; {', '.join(parts)}" if parts else "")),
+    ]
+    knee = [point for point in front.members if point.number == front.knee]
+    if knee:
+        rate = format_rate(knee[0].speed_tokens_per_s)
+        source = "measured" if knee[0].measured else "predicted"
+        tiles.append((f"#{front.knee}", f"knee: {rate} tokens/s {source}"))
+        tiles.append(
+            (
+                f"{knee[0].bits_per_byte:.4f}",
+                f"its proxy loss, ± {knee[0].standard_error:.4f} bits per byte",
+            )
+        )
+    boxes = "".join(
+        f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>'
+        for big, small in tiles
+    )
+    return f'<div class="tiles">{boxes}</div>'
+
+
+def _front_section(report: ReportInput) -> str:
+    table = front_table(report) if report.front.members else ""
+    note = (
+        "Right is faster, down is better. Bars are the speed interval and one standard error of "
+        "the loss; hover over a point for its architecture."
+    )
+    return (
+        f'<h2>The front</h2><p class="soft">{note}</p>'
+        f"{_figure('pareto', pareto_figure(report))}{table}"
+        f"<h3>How to read these numbers</h3>{_list(caveats(report))}"
+    )
+
+
+def _shape_section(report: ReportInput) -> str:
+    if not report.front.members:
+        return ""
+    figure = shape_figure(report)
+    drawn = f'<div class="wide">{_figure("shapes", figure)}</div>' if figure else ""
+    return (
+        "<h2>What the shapes look like</h2>"
+        '<p class="soft">Darker is more, among all ranked candidates of this run.</p>'
+        f"{shape_table(report.front)}{drawn}"
+    )
+
+
+def _operator_section(report: ReportInput) -> str:
+    boxes = []
+    for name, decode in (("decode", True), ("prefill", False)):
+        figure = operator_figure(report.front, decode=decode)
+        if figure is not None:
+            boxes.append(f"<div>{_figure(f'operators-{name}', figure)}</div>")
+    if not boxes:
+        return ""
+    return (
+        "<h2>Where the time goes</h2>"
+        '<p class="soft">Predicted by the cost model, for each candidate on the front, fastest '
+        f'first.</p><div class="pair">{"".join(boxes)}</div>'
+    )
+
+
+def _search_section(report: ReportInput) -> str:
+    if not report.records:
+        return ""
+    ranked = bool(report.front.ranked)
+    figure = _figure("history", history_figure(report)) if ranked else ""
+    note = (
+        '<p class="soft">The upper curve is the area that the candidates found so far dominate, '
+        "as a share of that at the end (log speed times loss). Where it is still rising, more "
+        "trials may find better candidates.</p>"
+        if ranked
+        else ""
+    )
+    return (
+        f"<h2>How the search went</h2>{note}{figure}<details><summary>All {len(report.records)} "
+        f"candidates</summary>{trials_list(report)}</details>"
+    )
+
+
+def _reasons_section(report: ReportInput) -> str:
+    records = (*report.front.failed, *report.front.infeasible)
+    if not records:
+        return ""
+    return f"<h2>Candidates without a loss</h2>{reasons_table(records, report)}"
+
+
+def _provenance_section(report: ReportInput) -> str:
+    return (
+        f"<h2>What was run</h2>{facts_table(report.settings)}"
+        '<p class="soft">trials.csv beside this page holds every figure in full, predicted and '
+        "measured in separate columns; front.json holds the front with its architectures.</p>"
+    )
+
+
+def _next_section(report: ReportInput) -> str:
+    if not report.commands:
+        return ""
+    lines = "".join(
+        f"<p>{escape(purpose)}</p><pre>{html.escape(command)}</pre>"
+        for purpose, command in report.commands.items()
+    )
+    return f"<h2>What to type next</h2>{lines}"

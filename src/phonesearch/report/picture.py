@@ -1,0 +1,145 @@
+"""The scatter as a PNG, drawn without a browser or a display."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from phonesearch.report.data import (
+    Group,
+    Kind,
+    ReportInput,
+    loss_axis_title,
+    scatter_groups,
+    speed_axis_title,
+    strip_rows,
+)
+from phonesearch.report.look import COLOURS, KNEE_COLOUR
+
+_MARKERS: dict[Kind, str] = {
+    "front": "o",
+    "dominated": "o",
+    "censored": "D",
+    "infeasible": "x",
+    "failed": "x",
+    "known": "|",
+}
+
+
+def pareto_png(report: ReportInput) -> bytes:
+    """Content of a PNG file, 1500 pixels wide: the same data as the scatter of the page."""
+    rows = strip_rows(report)
+    strip_inches = 0.24 * len(rows) + 0.3 if rows else 0.0
+    figure = Figure(figsize=(10, 6.2 + strip_inches), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    if rows:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(5.4, strip_inches))
+        _draw_strip(lower, report)
+    else:
+        upper = lower = figure.subplots()
+    _draw_scatter(upper, report)
+    lower.set_xlabel(speed_axis_title(report))
+    figure.suptitle(report.name.replace("$", r"\$"), x=0.01, ha="left", fontsize=12)
+    content = BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
+def _draw_scatter(axes: Axes, report: ReportInput) -> None:
+    front = report.front
+    if len(front.members) > 1:
+        axes.plot(
+            [point.speed_tokens_per_s for point in front.members],
+            [point.bits_per_byte for point in front.members],
+            drawstyle="steps-post",
+            color=COLOURS["front"],
+            linewidth=1,
+            linestyle=":",
+        )
+    for group in scatter_groups(front):
+        _draw_group(axes, group)
+    for point in front.members:
+        axes.annotate(
+            f"#{point.number}",
+            (point.speed_tokens_per_s, point.bits_per_byte),
+            xytext=(6, -11),
+            textcoords="offset points",
+            fontsize=8,
+        )
+        if point.number == front.knee:
+            axes.plot(
+                point.speed_tokens_per_s,
+                point.bits_per_byte,
+                "o",
+                markersize=15,
+                markerfacecolor="none",
+                markeredgecolor=KNEE_COLOUR,
+                markeredgewidth=2,
+                label=f"knee (#{point.number})",
+            )
+    if scatter_groups(front):
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, frameon=False, fontsize=9)
+    else:
+        axes.text(0.5, 0.5, "no candidate has a loss", transform=axes.transAxes, ha="center")
+        axes.set_yticks([])
+    axes.set_ylabel(loss_axis_title())
+    _plain(axes)
+
+
+def _draw_group(axes: Axes, group: Group) -> None:
+    on_front = group.kind == "front"
+    points = group.points
+    speeds = [point.speed_tokens_per_s for point in points]
+    drawn = axes.errorbar(
+        speeds,
+        [point.bits_per_byte for point in points],
+        xerr=[
+            [point.speed_tokens_per_s - point.speed_low for point in points],
+            [point.speed_high - point.speed_tokens_per_s for point in points],
+        ],
+        yerr=[point.standard_error for point in points],
+        fmt=_MARKERS[group.kind],
+        color=COLOURS[group.kind],
+        markerfacecolor="none" if group.kind == "censored" else COLOURS[group.kind],
+        markersize=7 if on_front else 5,
+        elinewidth=0.9 if on_front else 0.4,
+        zorder=3 if on_front else 2,
+        label=group.label,
+    )
+    across = drawn.lines[2][0]
+    across.set_alpha(0.5)
+
+
+def _draw_strip(axes: Axes, report: ReportInput) -> None:
+    rows = strip_rows(report)
+    for position, row in enumerate(rows):
+        axes.errorbar(
+            [mark.tokens_per_s for mark in row.marks],
+            [position] * len(row.marks),
+            xerr=[
+                [mark.tokens_per_s - mark.low for mark in row.marks],
+                [mark.high - mark.tokens_per_s for mark in row.marks],
+            ],
+            fmt=_MARKERS[row.kind],
+            color=COLOURS[row.kind],
+            markersize=8,
+            markeredgewidth=2,
+            elinewidth=0.7,
+        )
+    labels = [row.label.replace("$", r"\$") for row in rows]
+    axes.set_yticks(range(len(rows)), labels=labels, fontsize=8)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set_title(
+        "speed only, no loss known (known models: predicted)", fontsize=9, loc="left", pad=4
+    )
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(color="#e3e8ec", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
