@@ -19,23 +19,28 @@ from phonesearch.onnx_export.fragment import MICROSOFT, Fragment
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.tensors import FloatTensor, QuantisedMatrix, RotaryTable
 
-HEAD_DIM_MULTIPLE: Final = 8
-"""Source: `GroupQueryAttention` of ONNX Runtime 1.32 refuses other widths when it runs."""
+HEAD_DIM_MULTIPLE: Final = 16
+"""Source: `GroupQueryAttention` of ONNX Runtime 1.32 with `do_rotary`, which refuses other head
+widths when it runs ("head_size shall be a multiple of 16")."""
 _INT64_MAX: Final = 2**63 - 1
 
 
-def opening(candidate: Candidate, settings: GraphSettings) -> Fragment:
-    """Inputs, embedding, rotary tables and the lengths that every attention node reads.
+def require_runnable(candidate: Candidate) -> None:
+    """Refuse a candidate whose graph can be built and timed on paper, but not run.
 
     Raises:
-        ExportError: If no kernel of ONNX Runtime computes attention with heads of this width.
+        ExportError: If ONNX Runtime's attention does not take heads of this width.
     """
     if candidate.head_dim % HEAD_DIM_MULTIPLE:
         raise ExportError(
-            "A deployment graph needs a `head_dim` that is a multiple of "
-            f"{HEAD_DIM_MULTIPLE} (GroupQueryAttention), got {candidate.head_dim}. Change it, or "
-            "export the portable form."
+            "ONNX Runtime runs a deployment graph only if `head_dim` is a multiple of "
+            f"{HEAD_DIM_MULTIPLE}, got {candidate.head_dim}. Change it, or export the portable "
+            "form."
         )
+
+
+def opening(candidate: Candidate, settings: GraphSettings) -> Fragment:
+    """Inputs, embedding, rotary tables and the lengths that every attention node reads."""
     part = Fragment()
     tokens = part.input("input_ids", TensorProto.INT64, ("batch_size", "sequence_length"))
     mask = part.input("attention_mask", TensorProto.INT64, ("batch_size", "total_sequence_length"))

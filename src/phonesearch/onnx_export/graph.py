@@ -31,9 +31,8 @@ def build_structure(candidate: Candidate, settings: GraphSettings) -> onnx.Model
 
     Weights are initializers with name, type and shape whose bytes are declared to be in
     `model.onnx.data`, at no offset yet; `export` writes that file and fills the offsets in.
-
-    Raises:
-        ExportError: If the form cannot express the candidate.
+    Candidates that no runtime would run (`deployment.require_runnable`) have a structure too,
+    so that they can be timed on paper; `export` refuses them.
     """
     form = deployment if settings.form == "deployment" else portable
     parts = [

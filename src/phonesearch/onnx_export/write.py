@@ -22,6 +22,7 @@ from torch import Tensor
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import ExportError
 from phonesearch.onnx_export.contents import Contents, RandomContents, TrainedContents
+from phonesearch.onnx_export.deployment import require_runnable
 from phonesearch.onnx_export.fragment import DATA_FILE
 from phonesearch.onnx_export.graph import OPSET, build_structure, stored_tensors
 from phonesearch.onnx_export.settings import GraphSettings
@@ -87,9 +88,12 @@ def export(
         progress: Called with bytes written and bytes in all, after every piece.
 
     Raises:
-        ExportError: If the weights do not fit the candidate, are not finite, or the files
-            cannot be written; free space is checked before the first byte.
+        ExportError: If no runtime would run the graph, the weights do not fit the candidate or
+            are not finite, or the files cannot be written; free space is checked before the
+            first byte.
     """
+    if settings.form == "deployment":
+        require_runnable(candidate)
     contents: Contents
     if weights is None:
         contents = RandomContents(candidate, seed=seed)
