@@ -1,0 +1,208 @@
+"""Predicted time of an exported graph on a phone: a sum over the graph's nodes.
+
+For a run over M new tokens (a prefill of M, or a decode step with M = 1):
+
+* product with a weight matrix of N rows and K columns: weight bytes / bandwidth for a single
+  row, for which engines have a kernel of its own; for more rows the larger of that and
+  2 M' K N / matmul rate, where M' is M rounded up to whole tiles;
+* attention: max(cache bytes seen / bandwidth, 4 heads head_dim (sum of positions that each
+  query sees) / attention rate), the two products of scores and of values;
+* embedding lookup, norms, activations, sums: bytes in and out / bandwidth;
+* every node: seconds per call.
+
+Each term is non-negative and grows with every dimension of the model and with M.
+Left out: sampling, tokenisation, throttling, first-run costs.
+
+Source:
+    Bounds by bytes and by operations: Williams, Waterman, Patterson, "Roofline", CACM 52(4),
+    2009. A cost per call beside the bandwidth: on the rows of `device/data/measurements.csv`
+    bandwidth alone misses models left out of the fit by 35 % (snapdragon8gen3,
+    ExecuTorch, root mean square of the log error), with a cost per call by 14 %.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import onnx
+
+from phonesearch.device.estimate import LatencyEstimate
+from phonesearch.device.profile import Coefficients, DeviceProfile
+from phonesearch.device.speed import Span, Speed
+from phonesearch.device.work import CATEGORIES, Attention, GraphWork, MatMul, graph_work
+from phonesearch.errors import ProfileError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """The coefficients as bare numbers, for the arithmetic of a fit."""
+
+    memory_bandwidth_bytes_per_s: float
+    seconds_per_call: float
+    matmul_ops_per_s: float
+    attention_ops_per_s: float
+    matmul_tile_rows: float
+
+
+def rates(coefficients: Coefficients) -> Rates:
+    """The values of `coefficients`, without their sources."""
+    return Rates(
+        memory_bandwidth_bytes_per_s=coefficients.memory_bandwidth_bytes_per_s.value,
+        seconds_per_call=coefficients.seconds_per_call.value,
+        matmul_ops_per_s=coefficients.matmul_ops_per_s.value,
+        attention_ops_per_s=coefficients.attention_ops_per_s.value,
+        matmul_tile_rows=coefficients.matmul_tile_rows.value,
+    )
+
+
+def predict(
+    structure: onnx.ModelProto,
+    profile: DeviceProfile,
+    *,
+    engine: str | None,
+    prompt_tokens: int,
+    generate_tokens: int,
+) -> LatencyEstimate:
+    """Predict the times of one turn at batch size 1, with intervals.
+
+    Args:
+        structure: Deployment graph, with or without its weights.
+        profile: Device to time it on.
+        engine: Name of one of the profile's engines; None is its default.
+        prompt_tokens: Length of the prompt, at least 1.
+        generate_tokens: Tokens generated after it, at least 1; the prefill gives the first.
+
+    Raises:
+        ProfileError: If the profile has no such engine, the graph has other weight widths
+            than the engine was fitted on, holds nodes that cannot be timed, or a length is
+            below 1.
+    """
+    if prompt_tokens < 1 or generate_tokens < 1:
+        raise ProfileError(
+            "A turn has at least 1 prompt token and 1 generated token, got "
+            f"{prompt_tokens} and {generate_tokens}."
+        )
+    name, chosen = profile.engine(engine)
+    work = graph_work(structure)
+    if work.weight_bits != (chosen.weight_bits,):
+        widths = ", ".join(str(bits) for bits in work.weight_bits)
+        raise ProfileError(
+            f"Engine {name!r} of device {profile.name!r} was fitted on {chosen.weight_bits}-bit "
+            f"weights and the graph has {widths or 'no'}-bit ones. Export it with "
+            f"weight_bits={chosen.weight_bits}, or choose another engine."
+        )
+    known = rates(chosen.coefficients)
+    prefill = run_seconds(work, known, new_tokens=prompt_tokens, past_tokens=0)
+    middle = prompt_tokens + generate_tokens // 2
+    decode = run_seconds(work, known, new_tokens=1, past_tokens=middle)
+    ttft = _span(sum(prefill.values()), chosen.prefill.interval_log_half_width)
+    tpot_s = sum(decode.values())
+    tpot = _span(tpot_s, chosen.decode.interval_log_half_width)
+    steps_s = _all_steps_seconds(work, known, tpot_s, middle, prompt_tokens, generate_tokens)
+    steps = _span(steps_s, chosen.decode.interval_log_half_width)
+    return LatencyEstimate(
+        speed=Speed(
+            prompt_tokens=prompt_tokens,
+            generate_tokens=generate_tokens,
+            ttft=ttft,
+            tpot=tpot,
+            # NOTE the two errors are taken to go together (one device, one bandwidth), which
+            # is wider than adding them in quadrature.
+            turn=Span(
+                value_s=ttft.value_s + steps.value_s,
+                low_s=ttft.low_s + steps.low_s,
+                high_s=ttft.high_s + steps.high_s,
+            ),
+            coverage=profile.coverage,
+        ),
+        prefill_seconds_by_operator=prefill,
+        decode_seconds_by_operator=decode,
+        device=profile.name,
+        engine=name,
+        profile_sha256=profile.sha256,
+    )
+
+
+def run_seconds(
+    work: GraphWork, known: Rates, *, new_tokens: int, past_tokens: int
+) -> dict[str, float]:
+    """Seconds of one run of the graph, by category of work.
+
+    Args:
+        work: The graph's work, from `graph_work`.
+        known: Coefficients of the engine.
+        new_tokens: Tokens that go through the graph in this run, at least 1.
+        past_tokens: Tokens already in the cache.
+
+    Returns:
+        Seconds, one entry for each of `work.CATEGORIES`.
+    """
+    seconds: dict[str, float] = dict.fromkeys(CATEGORIES, 0.0)
+    seconds["dispatch"] = work.num_calls * known.seconds_per_call
+    bandwidth = known.memory_bandwidth_bytes_per_s
+    tile = known.matmul_tile_rows
+    for item, count in work.items:
+        if isinstance(item, Attention):
+            one = _attention_seconds(item, known, new_tokens, past_tokens)
+            seconds["attention"] += count * one
+            continue
+        rows = 1 if item.last_token_only else new_tokens
+        if isinstance(item, MatMul):
+            one = item.weight_bytes / bandwidth
+            if rows > 1:
+                ops = 2 * math.ceil(rows / tile) * tile * item.rows * item.columns
+                one = max(one, ops / known.matmul_ops_per_s)
+        else:
+            one = rows * item.bytes_per_token / bandwidth
+        seconds[item.category] += count * one
+    return seconds
+
+
+def _attention_seconds(item: Attention, known: Rates, new_tokens: int, past_tokens: int) -> float:
+    """Seconds of one attention node."""
+    total = past_tokens + new_tokens
+    pairs = _seen_by_all(item, past_tokens, total)
+    read_bytes = item.cache_bytes_per_position * item.seen(total, new_tokens)
+    ops = 4 * item.num_heads * item.head_dim * pairs
+    return max(read_bytes / known.memory_bandwidth_bytes_per_s, ops / known.attention_ops_per_s)
+
+
+def _seen_by_all(item: Attention, past_tokens: int, total: int) -> int:
+    """Positions seen by the queries at `past_tokens` + 1 to `total`, summed."""
+
+    def up_to(length: int) -> int:
+        window = item.local_window_size
+        if window < 0 or length <= window:
+            return length * (length + 1) // 2
+        return window * (window + 1) // 2 + (length - window) * window
+
+    return up_to(total) - up_to(past_tokens)
+
+
+def _all_steps_seconds(
+    work: GraphWork,
+    known: Rates,
+    tpot_s: float,
+    middle: int,
+    prompt_tokens: int,
+    generate_tokens: int,
+) -> float:
+    """Seconds of all decode steps of a turn, each at its own context.
+
+    Only attention depends on the context, and is proportional to the positions seen.
+    """
+    steps = generate_tokens - 1
+    seconds = steps * tpot_s
+    for item, count in work.items:
+        if isinstance(item, Attention):
+            at_middle = item.seen(middle + 1, 1)
+            a_position = _attention_seconds(item, known, 1, middle) / at_middle
+            seen = _seen_by_all(item, prompt_tokens, prompt_tokens + steps)
+            seconds += count * a_position * (seen - steps * at_middle)
+    return seconds
+
+
+def _span(value_s: float, log_half_width: float) -> Span:
+    factor = math.exp(log_half_width)
+    return Span(value_s=value_s, low_s=value_s / factor, high_s=value_s * factor)

@@ -1,0 +1,274 @@
+"""Finds the coefficients of an engine from the speeds of whole models.
+
+The cost model of `device/cost.py` is fitted as it stands: non-negative least squares of the log
+of predicted over measured time, every distinct architecture with the same weight however many
+rows it has. Error is found by leaving out one architecture at a time.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.optimize import least_squares
+
+from phonesearch.candidate.config import Candidate
+from phonesearch.device.cost import Rates, run_seconds
+from phonesearch.device.work import GraphWork, graph_work
+from phonesearch.errors import ProfileError
+from phonesearch.onnx_export.graph import build_structure
+from phonesearch.onnx_export.settings import GraphSettings
+
+Phase = Literal["decode", "prefill"]
+
+ASSUMED_PROMPT_TOKENS: Final = 64
+ASSUMED_GENERATE_TOKENS: Final = 128
+"""Where a source gives no lengths: those of the ExecuTorch Llama tables. At such contexts
+attention is a few percent of a decode step, so that this matters little."""
+
+_MIN_OWN_ARCHITECTURES: Final = 4
+"""A phase with fewer cannot tell its own spread between architectures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedRow:
+    """One whole-model speed to fit on."""
+
+    id: int
+    candidate: Candidate
+    block_size: int = 32
+    prompt_tokens: int | None = None
+    generate_tokens: int | None = None
+    prefill_tokens_per_s: float | None = None
+    decode_tokens_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priors:
+    """What a fit takes as given."""
+
+    attention_share: float
+    """`attention_ops_per_s` over `matmul_ops_per_s`."""
+    matmul_tile_rows: float
+    matmul_ops_per_s: float | None = None
+    """Used where no row has a prefill; ignored otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseError:
+    """Error of one phase on architectures left out of the fit."""
+
+    num_models: int
+    rows: tuple[int, ...]
+    log_errors: tuple[float, ...]
+    """Natural log of predicted over measured time, row by row, each from a fit without any
+    row of that architecture."""
+    rms_log_error: float
+    """Root mean square of these, every architecture weighing the same."""
+    median_error: float
+    """Median of |predicted / measured time - 1| over the rows."""
+    kendall_tau: float | None
+    """Rank correlation of predicted and measured time between architectures (medians of
+    their rows); None for fewer than three."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFit:
+    """Coefficients with their errors."""
+
+    rates: Rates
+    decode: PhaseError
+    prefill: PhaseError | None
+    """None where no row has a prefill."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """One measured time with the work it took."""
+
+    row: int
+    architecture: Candidate
+    phase: Phase
+    work: GraphWork
+    new_tokens: int
+    past_tokens: int
+    measured_s: float
+
+    def log_error(self, known: Rates) -> float:
+        predicted = run_seconds(
+            self.work, known, new_tokens=self.new_tokens, past_tokens=self.past_tokens
+        )
+        return math.log(sum(predicted.values()) / self.measured_s)
+
+
+def fit_engine(
+    rows: Sequence[SpeedRow], priors: Priors, *, weight_bits: Literal[4, 8]
+) -> EngineFit:
+    """Fit bandwidth, seconds per call and, where rows have a prefill, the matmul rate.
+
+    Args:
+        rows: Speeds of one engine on one device, of at least three architectures with decode.
+        priors: What the rows cannot tell.
+        weight_bits: Width of the weights in the rows.
+
+    Raises:
+        ProfileError: If there are too few architectures, or no prefill and no prior for it.
+    """
+    cases = _cases(rows, weight_bits)
+    decoded = {case.architecture for case in cases if case.phase == "decode"}
+    if len(decoded) < 3:
+        raise ProfileError(
+            "A fit needs decode speeds of at least 3 different architectures, got "
+            f"{len(decoded)}. Add rows, or take the profile of a like device."
+        )
+    prefilled = any(case.phase == "prefill" for case in cases)
+    if not prefilled and priors.matmul_ops_per_s is None:
+        raise ProfileError(
+            "No row has a prefill speed, so `matmul_ops_per_s` must be given as a prior."
+        )
+    errors: dict[tuple[int, Phase], float] = {}
+    for left_out in dict.fromkeys(case.architecture for case in cases):
+        kept = [case for case in cases if case.architecture != left_out]
+        known = _solve(kept, priors)
+        for case in cases:
+            if case.architecture == left_out:
+                errors[case.row, case.phase] = case.log_error(known)
+    return EngineFit(
+        rates=_solve(cases, priors),
+        decode=_phase_error(cases, errors, "decode"),
+        prefill=_phase_error(cases, errors, "prefill") if prefilled else None,
+    )
+
+
+def interval_log_half_width(fit: EngineFit, phase: Phase, *, coverage: float) -> float:
+    """Half the log width of an interval that holds about `coverage` of unseen architectures.
+
+    The root mean square of the errors on architectures left out, times Student's t for as many
+    degrees of freedom as there are architectures less one. A phase with fewer than four takes
+    the larger of its own and the decode error, with the degrees of freedom of decode.
+
+    Raises:
+        ProfileError: If the phase was not fitted.
+    """
+    own = fit.decode if phase == "decode" else fit.prefill
+    if own is None:
+        raise ProfileError("No prefill was fitted, so it has no error of its own.")
+    rms, num_models = own.rms_log_error, own.num_models
+    if num_models < _MIN_OWN_ARCHITECTURES:
+        rms = max(rms, fit.decode.rms_log_error)
+        num_models = fit.decode.num_models
+    return float(stats.t.ppf(0.5 + coverage / 2, num_models - 1)) * rms
+
+
+def borrows_decode_error(fit: EngineFit) -> bool:
+    """Whether the interval of prefill rests on the error of decode."""
+    return fit.prefill is not None and fit.prefill.num_models < _MIN_OWN_ARCHITECTURES
+
+
+def _cases(rows: Sequence[SpeedRow], weight_bits: Literal[4, 8]) -> list[_Case]:
+    cases = []
+    for row in rows:
+        settings = GraphSettings(weight_bits=weight_bits, block_size=row.block_size)
+        work = graph_work(build_structure(row.candidate, settings))
+        # The rotary base changes no time: models that differ in it are one architecture.
+        architecture = replace(row.candidate, rope_theta=10000.0, rope_scaling=None)
+        prompt = row.prompt_tokens or ASSUMED_PROMPT_TOKENS
+        generate = row.generate_tokens or ASSUMED_GENERATE_TOKENS
+        if row.decode_tokens_per_s is not None:
+            cases.append(
+                _Case(
+                    row=row.id,
+                    architecture=architecture,
+                    phase="decode",
+                    work=work,
+                    new_tokens=1,
+                    past_tokens=prompt + generate // 2,
+                    measured_s=1 / row.decode_tokens_per_s,
+                )
+            )
+        if row.prefill_tokens_per_s is not None:
+            cases.append(
+                _Case(
+                    row=row.id,
+                    architecture=architecture,
+                    phase="prefill",
+                    work=work,
+                    new_tokens=prompt,
+                    past_tokens=0,
+                    measured_s=prompt / row.prefill_tokens_per_s,
+                )
+            )
+    return cases
+
+
+def _solve(cases: Sequence[_Case], priors: Priors) -> Rates:
+    """Coefficients that fit `cases` best."""
+    share = [
+        sum(one.architecture == case.architecture and one.phase == case.phase for one in cases)
+        for case in cases
+    ]
+    weights: NDArray[np.float64] = np.array([1 / math.sqrt(count) for count in share])
+    fit_matmul = any(case.phase == "prefill" for case in cases)
+
+    def as_rates(values: NDArray[np.float64]) -> Rates:
+        matmul = 1 / float(values[2]) if fit_matmul else priors.matmul_ops_per_s
+        if matmul is None:
+            raise ProfileError(
+                "Only one architecture has a prefill speed, so `matmul_ops_per_s` must be given "
+                "as a prior."
+            )
+        return Rates(
+            memory_bandwidth_bytes_per_s=1 / float(values[0]),
+            seconds_per_call=float(values[1]),
+            matmul_ops_per_s=matmul,
+            attention_ops_per_s=matmul * priors.attention_share,
+            matmul_tile_rows=priors.matmul_tile_rows,
+        )
+
+    # Scaled to order 1: seconds per 10 GB, per 10 000 calls, per 100 G operations.
+    scale = np.array([1e-10, 1e-4, 1e-11] if fit_matmul else [1e-10, 1e-4])
+    lowest = np.array([1e-3, 0.0, 1e-3])[: len(scale)]
+
+    def residuals(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        known = as_rates(scaled * scale)
+        return np.array([case.log_error(known) for case in cases], dtype=np.float64) * weights
+
+    start = np.array([0.3, 0.5, 0.3])[: len(scale)]
+    found = least_squares(residuals, start, bounds=(lowest, np.inf), xtol=1e-12, ftol=1e-12)
+    return as_rates(found.x * scale)
+
+
+def _phase_error(
+    cases: Sequence[_Case], errors: dict[tuple[int, Phase], float], phase: Phase
+) -> PhaseError:
+    own = [case for case in cases if case.phase == phase]
+    logs = [errors[case.row, phase] for case in own]
+    by_architecture: dict[Candidate, list[tuple[float, float]]] = {}
+    for case, log in zip(own, logs, strict=True):
+        by_architecture.setdefault(case.architecture, []).append((case.measured_s, log))
+    groups = list(by_architecture.values())
+    mean_square = statistics.fmean(
+        statistics.fmean(log * log for _, log in group) for group in groups
+    )
+    tau = None
+    if len(groups) > 2:
+        tau = float(
+            stats.kendalltau(
+                [statistics.median(time_s * math.exp(log) for time_s, log in g) for g in groups],
+                [statistics.median(time_s for time_s, _ in g) for g in groups],
+            ).statistic
+        )
+    return PhaseError(
+        num_models=len(groups),
+        rows=tuple(case.row for case in own),
+        log_errors=tuple(logs),
+        rms_log_error=math.sqrt(mean_square),
+        median_error=statistics.median(abs(math.expm1(log)) for log in logs),
+        kendall_tau=tau,
+    )

@@ -1,0 +1,208 @@
+"""The YAML of a device: what its chip is, and what a cost model needs to know of each engine.
+
+Every number stands beside the source it comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from phonesearch import catalog, files
+from phonesearch.errors import InvalidFileError, ProfileError
+
+Basis = Literal["fit", "prior"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One thing known about the hardware, as its source prints it."""
+
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """One coefficient, and where it comes from."""
+
+    value: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if not (self.value > 0 and math.isfinite(self.value)):
+            raise ProfileError(f"a coefficient must be above 0, got {self.value}.")
+        if not self.source.strip():
+            raise ProfileError("a coefficient must name its `source`.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coefficients:
+    """What the cost model of `device/cost.py` knows about one engine on one processor."""
+
+    memory_bandwidth_bytes_per_s: Number
+    """Bytes a second of the graph's weights, cache and activations, as the engine streams
+    them. Not the data sheet's peak."""
+    seconds_per_call: Number
+    """Added by every node of the graph: dispatch, and the hand-over between threads."""
+    matmul_ops_per_s: Number
+    """Multiplications and additions a second in products of many rows with the weights."""
+    attention_ops_per_s: Number
+    """The same in attention over the cache."""
+    matmul_tile_rows: Number
+    """Rows that a kernel takes at a time; fewer cost as much, except a single one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """How wrong the cost model is for one phase, found on models it was not fitted on."""
+
+    basis: Basis
+    """`fit`: coefficients of this phase come from rows of this device and engine. `prior`:
+    from elsewhere, so the interval is an assumption."""
+    num_models: int
+    """Distinct architectures behind the fit."""
+    rows: tuple[int, ...]
+    """Their `id`s in `device/data/measurements.csv`."""
+    median_error: float | None
+    """Median absolute relative error, each architecture predicted by a fit without it."""
+    kendall_tau: float | None
+    """Rank correlation of those predictions with the measurements, architecture by
+    architecture."""
+    interval_log_half_width: float
+    """Half the width of the interval of `coverage`, in natural log: the truth is expected
+    between value / exp(w) and value * exp(w)."""
+    source: str
+    """Where these numbers come from."""
+
+    def __post_init__(self) -> None:
+        if not self.interval_log_half_width > 0:
+            raise ProfileError("`interval_log_half_width` must be above 0.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One inference engine at one weight width on the processor of the profile."""
+
+    description: str
+    weight_bits: int
+    assumptions: tuple[str, ...]
+    """What the sources did not say and was assumed in the fit."""
+    coefficients: Coefficients
+    decode: Accuracy
+    prefill: Accuracy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceProfile:
+    """A phone, or a machine that is measured rather than predicted."""
+
+    name: str
+    description: str
+    soc: str
+    processor: Literal["CPU"]
+    measured: bool = False
+    """Timed with a stopwatch (`timing/`); such a profile has no engines and predicts nothing."""
+    coverage: float = 0.9
+    """Share of cases that the intervals of its engines are meant to hold."""
+    hardware: Mapping[str, Fact] = field(default_factory=dict)
+    default_engine: str | None = None
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    sha256: str = ""
+    """Hash of the file it was read from; filled in by `read_profile`, not by the file."""
+
+    def __post_init__(self) -> None:
+        if self.measured and (self.engines or self.default_engine):
+            raise ProfileError("a profile with `measured: true` has no engines.")
+        if not self.measured and self.default_engine not in self.engines:
+            raise ProfileError(
+                f"`default_engine` must be one of {', '.join(self.engines) or '(no engines)'}, "
+                f"got {self.default_engine!r}."
+            )
+        if not 0 < self.coverage < 1:
+            raise ProfileError(f"`coverage` must lie between 0 and 1, got {self.coverage}.")
+
+    def engine(self, name: str | None) -> tuple[str, Engine]:
+        """The engine called `name`, or the default one, with its name.
+
+        Raises:
+            ProfileError: If there is none of that name, or the device is measured.
+        """
+        if self.measured:
+            raise ProfileError(
+                f"Device {self.name!r} is measured, not predicted: it has no cost model. Time "
+                "the exported graph with `timing.host.HostBackend`."
+            )
+        wanted = name or self.default_engine or ""
+        if wanted not in self.engines:
+            raise ProfileError(
+                f"Device {self.name!r} has no engine {wanted!r}; it has "
+                f"{', '.join(sorted(self.engines))}."
+            )
+        return wanted, self.engines[wanted]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileSummary:
+    """One line of `phonesearch device list`."""
+
+    name: str
+    description: str
+    soc: str
+    processor: str
+    measured: bool
+    default_engine: str | None
+    engines: Mapping[str, Engine]
+
+
+def profile_sha256(path: Path) -> str:
+    """Hash of a profile file, hexadecimal.
+
+    Raises:
+        InvalidFileError: If it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidFileError(path, [f"cannot be read: {error.strerror}"]) from error
+
+
+def read_profile(name_or_path: str) -> DeviceProfile:
+    """The shipped profile of that name, or the user's own file ending in `.yaml`.
+
+    Raises:
+        NotInCatalogError: If there is none; names the nearest one.
+        InvalidFileError: If the file does not fit; all problems at once.
+    """
+    path = catalog.resolve(name_or_path, "device_profiles")
+    profile = files.read(path, DeviceProfile)
+    if profile.name != path.stem:
+        raise InvalidFileError(
+            path, [f"name: must be {path.stem!r}, as the file, got {profile.name!r}"]
+        )
+    return replace(profile, sha256=profile_sha256(path))
+
+
+def list_profiles() -> tuple[ProfileSummary, ...]:
+    """All shipped profiles, by name.
+
+    Raises:
+        InvalidFileError: If one is damaged.
+    """
+    profiles = [read_profile(name) for name in catalog.names("device_profiles")]
+    return tuple(
+        ProfileSummary(
+            name=profile.name,
+            description=profile.description,
+            soc=profile.soc,
+            processor=profile.processor,
+            measured=profile.measured,
+            default_engine=profile.default_engine,
+            engines=profile.engines,
+        )
+        for profile in profiles
+    )
