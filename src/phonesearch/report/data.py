@@ -133,6 +133,14 @@ def strip_rows(report: ReportInput) -> tuple[StripRow, ...]:
     return tuple(rows)
 
 
+def strip_title(report: ReportInput) -> str:
+    """What the strip shows, and where its speeds come from."""
+    source = sources(report)
+    if report.known and source != "predicted":
+        source = f"candidates {source}, known models predicted"
+    return f"speed only, no loss known ({source})"
+
+
 def _mark(record: TrialRecord, objective: SpeedObjective) -> Mark:
     assert record.speed is not None
     value, low, high = record.speed.tokens_per_s(objective)
@@ -161,8 +169,21 @@ def point_hover(point: Point, front: Front) -> tuple[str, ...]:
 
 def roles_of(number: int, front: Front) -> tuple[str, ...]:
     """What a member of the front stands out by."""
+    if len(front.members) == 1 and number == front.fastest:
+        return ("only member",)
     roles = (("fastest", front.fastest), ("knee", front.knee), ("lowest loss", front.best_loss))
     return tuple(name for name, holder in roles if holder == number)
+
+
+def operator_names(front: Front) -> tuple[str, ...]:
+    """Kinds of work that the members' predicted times are made of, longest in decode first."""
+    totals: dict[str, float] = {}
+    for point in front.members:
+        for name in point.record.prefill_seconds_by_operator or ():
+            totals.setdefault(name, 0.0)
+        for name, seconds in (point.record.decode_seconds_by_operator or {}).items():
+            totals[name] = totals.get(name, 0.0) + seconds
+    return tuple(sorted(totals, key=lambda name: (-totals[name], name)))
 
 
 def shape(candidate: Candidate) -> str:
@@ -187,7 +208,7 @@ def dimensions(candidate: Candidate) -> dict[str, Value]:
         "FFN size": candidate.intermediate_size,
         "FFN / hidden": round(candidate.intermediate_size / candidate.hidden_size, 3),
         "FFN": f"{candidate.ffn_type} {candidate.hidden_act}",
-        "query heads": candidate.num_attention_heads,
+        "heads": candidate.num_attention_heads,
         "KV heads": candidate.num_key_value_heads,
         "head size": candidate.head_dim,
         "vocabulary": candidate.vocab_size,
@@ -211,9 +232,15 @@ def shape_row(candidate: Candidate, front: Front) -> dict[str, ShapeCell]:
             values = [other for row in all_rows if not isinstance(other := row[name], str)]
             least, most = min(values), max(values)
             share = (value - least) / (most - least) if most > least else None
-        text = value if isinstance(value, str) else f"{value:,}"
+        text = _dimension_text(value)
         cells[name] = ShapeCell(text=text, share=share)
     return cells
+
+
+def _dimension_text(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.2f}" if isinstance(value, float) else f"{value:,}"
 
 
 def sources(report: ReportInput) -> str:

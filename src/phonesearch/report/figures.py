@@ -13,12 +13,13 @@ from phonesearch.report.data import (
     OBJECTIVE_NAMES,
     ReportInput,
     dimensions,
+    operator_names,
     point_hover,
     roles_of,
     scatter_groups,
     varied_dimensions,
 )
-from phonesearch.report.look import COLOURS, LEGEND, OPERATOR_COLOURS, SYMBOLS, empty_figure, hover
+from phonesearch.report.look import COLOURS, LEGEND, SYMBOLS, empty_figure, hover, operator_colours
 
 
 def history_figure(report: ReportInput) -> go.Figure:
@@ -78,7 +79,10 @@ def history_figure(report: ReportInput) -> go.Figure:
 
 
 def operator_figure(front: Front, *, decode: bool) -> go.Figure | None:
-    """Where the predicted time of each front candidate goes; None where none was predicted."""
+    """Where the predicted time of each front candidate goes; None where none was predicted.
+
+    Without a legend, as the page shows one for both phases.
+    """
     rows = []
     for point in front.members:
         record = point.record
@@ -91,29 +95,25 @@ def operator_figure(front: Front, *, decode: bool) -> go.Figure | None:
             rows.append((label, seconds))
     if not rows:
         return None
-    totals: dict[str, float] = {}
-    for _, seconds in rows:
-        for name, value in seconds.items():
-            totals[name] = totals.get(name, 0.0) + value
     figure = empty_figure()
-    for index, name in enumerate(sorted(totals, key=lambda name: -totals[name])):
+    for name, colour in operator_colours(operator_names(front)).items():
         figure.add_trace(
             go.Bar(
                 y=[label for label, _ in rows],
                 x=[seconds.get(name, 0.0) * 1e3 for _, seconds in rows],
                 orientation="h",
                 name=html.escape(name),
-                marker={"color": OPERATOR_COLOURS[index % len(OPERATOR_COLOURS)]},
+                marker={"color": colour},
                 hovertemplate="%{y}: %{x:.3~g} ms<extra>%{fullData.name}</extra>",
             )
         )
     what = "one decode step" if decode else "prefill of the prompt"
     figure.update_layout(
         barmode="stack",
-        height=190 + 30 * len(rows),
+        height=90 + 30 * len(rows),
         xaxis={"title": {"text": f"{what}, ms (predicted)"}},
         yaxis={"automargin": True, "autorange": "reversed", "type": "category"},
-        legend=LEGEND,
+        showlegend=False,
         bargap=0.3,
     )
     return figure
@@ -126,8 +126,15 @@ def shape_figure(report: ReportInput) -> go.Figure | None:
         return None
     columns = min(5, len(names))
     blocks = -(-len(names) // columns)
+    # Every third row is empty and keeps the blocks apart.
+    heights = ([1.0, 1.0, 0.55] * blocks)[:-1]
     figure = make_subplots(
-        rows=2 * blocks, cols=columns, vertical_spacing=0.34 / (2 * blocks), horizontal_spacing=0.02
+        rows=len(heights),
+        cols=columns,
+        specs=[[{} if row % 3 < 2 else None] * columns for row in range(len(heights))],
+        row_heights=heights,
+        vertical_spacing=0.05 / blocks,
+        horizontal_spacing=0.02,
     )
     figure.update_layout(empty_figure().layout)
     for index, name in enumerate(names):
@@ -153,18 +160,18 @@ def shape_figure(report: ReportInput) -> go.Figure | None:
                         showlegend=index == 0 and offset == 1,
                         **texts,
                     ),
-                    row=2 * block + offset,
+                    row=3 * block + offset,
                     col=column + 1,
                 )
-        figure.update_xaxes(showticklabels=False, row=2 * block + 1, col=column + 1)
-        figure.update_xaxes(title_text=name, row=2 * block + 2, col=column + 1)
-        figure.update_yaxes(showticklabels=column == 0, row=2 * block + 1, col=column + 1)
-        figure.update_yaxes(showticklabels=column == 0, row=2 * block + 2, col=column + 1)
+        figure.update_xaxes(showticklabels=False, row=3 * block + 1, col=column + 1)
+        figure.update_xaxes(title_text=name, row=3 * block + 2, col=column + 1)
+        figure.update_yaxes(showticklabels=column == 0, row=3 * block + 1, col=column + 1)
+        figure.update_yaxes(showticklabels=column == 0, row=3 * block + 2, col=column + 1)
     for block in range(blocks):
-        figure.update_yaxes(title_text="loss", row=2 * block + 1, col=1)
-        figure.update_yaxes(title_text="tokens/s", row=2 * block + 2, col=1)
+        figure.update_yaxes(title_text="loss", row=3 * block + 1, col=1)
+        figure.update_yaxes(title_text="tokens/s", row=3 * block + 2, col=1)
     figure.update_layout(
-        height=120 + 350 * blocks,
+        height=50 + 320 * blocks,
         legend=LEGEND,
     )
     return figure

@@ -51,6 +51,13 @@ LEGEND: dict[str, Any] = {
 """Above the plot, from the left."""
 
 
+def operator_colours(names: Sequence[str]) -> dict[str, str]:
+    """One colour an operator; more than eight share some."""
+    return {
+        name: OPERATOR_COLOURS[index % len(OPERATOR_COLOURS)] for index, name in enumerate(names)
+    }
+
+
 def faded(colour: str, alpha: float) -> str:
     """A `#rrggbb` colour as `rgba(...)`, for error bars that must not hide the points."""
     red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))

@@ -14,7 +14,7 @@
       family: 'system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif',
     });
     copy.hoverlabel = { bgcolor: paper, bordercolor: grid, align: "left", font: { color: ink } };
-    copy.modebar = { bgcolor: "rgba(0,0,0,0)", color: grid, activecolor: ink };
+    copy.modebar = { bgcolor: "rgba(0,0,0,0)", color: dark.matches ? "#5a6673" : "#b3bcc5", activecolor: ink };
     Object.keys(copy).forEach(function (key) {
       if (/^[xy]axis\d*$/.test(key)) {
         copy[key] = Object.assign(
@@ -25,6 +25,10 @@
     });
     if (width < 620) {
       copy.font.size = 11;
+      Object.keys(copy).forEach(function (key) {
+        var title = /^xaxis\d*$/.test(key) && copy[key].title;
+        if (title && title.text) title.text = title.text.replace(" (", "<br>(");
+      });
       copy.margin = Object.assign({}, copy.margin, { l: 44, r: 6 });
     }
     return copy;
@@ -37,7 +41,7 @@
         responsive: true,
         displaylogo: false,
         displayModeBar: box.id === "pareto" && box.clientWidth >= 620 ? "hover" : false,
-        modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+        modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
       });
     });
   }

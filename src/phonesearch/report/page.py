@@ -12,8 +12,11 @@ from phonesearch.report.data import (
     OBJECTIVE_NAMES,
     ReportInput,
     format_rate,
+    operator_names,
+    sources,
 )
 from phonesearch.report.figures import history_figure, operator_figure, shape_figure
+from phonesearch.report.look import operator_colours
 from phonesearch.report.scatter import pareto_figure
 from phonesearch.report.summary import caveats, found, warnings
 from phonesearch.report.tables import (
@@ -114,7 +117,8 @@ def _tiles(report: ReportInput) -> str:
     if knee:
         rate = format_rate(knee[0].speed_tokens_per_s)
         source = "measured" if knee[0].measured else "predicted"
-        tiles.append((f"#{front.knee}", f"knee: {rate} tokens/s {source}"))
+        what = "only member" if len(front.members) == 1 else "knee"
+        tiles.append((f"#{front.knee}", f"{what}: {rate} tokens/s {source}"))
         tiles.append(
             (
                 f"{knee[0].bits_per_byte:.4f}",
@@ -134,9 +138,9 @@ def _front_section(report: ReportInput) -> str:
         "Right is faster, down is better. Bars are the speed interval and one standard error of "
         "the loss; hover over a point for its architecture."
     )
+    drawn = _figure("pareto", pareto_figure(report)) if report.records else ""
     return (
-        f'<h2>The front</h2><p class="soft">{note}</p>'
-        f"{_figure('pareto', pareto_figure(report))}{table}"
+        f'<h2>The front</h2><p class="soft">{note if drawn else ""}</p>{drawn}{table}'
         f"<h3>How to read these numbers</h3>{_list(caveats(report))}"
     )
 
@@ -145,10 +149,16 @@ def _shape_section(report: ReportInput) -> str:
     if not report.front.members:
         return ""
     figure = shape_figure(report)
-    drawn = f'<div class="wide">{_figure("shapes", figure)}</div>' if figure else ""
+    speed = f"{OBJECTIVE_NAMES[report.objective]} (tokens/s, {sources(report)})"
+    drawn = (
+        f'<p class="soft">Proxy loss (bits per byte) and {speed} against each dimension that '
+        f'differs between ranked candidates:</p><div class="wide">{_figure("shapes", figure)}</div>'
+        if figure
+        else ""
+    )
     return (
         "<h2>What the shapes look like</h2>"
-        '<p class="soft">Darker is more, among all ranked candidates of this run.</p>'
+        '<p class="soft">A stronger shade is more, among all ranked candidates of this run.</p>'
         f"{shape_table(report.front)}{drawn}"
     )
 
@@ -164,14 +174,26 @@ def _operator_section(report: ReportInput) -> str:
     return (
         "<h2>Where the time goes</h2>"
         '<p class="soft">Predicted by the cost model, for each candidate on the front, fastest '
-        f'first.</p><div class="pair">{"".join(boxes)}</div>'
+        f'first.</p>{_operator_legend(report)}<div class="pair">{"".join(boxes)}</div>'
+    )
+
+
+def _operator_legend(report: ReportInput) -> str:
+    entries = operator_colours(operator_names(report.front)).items()
+    return (
+        '<p class="legend">'
+        + "".join(
+            f'<span><i style="background:{colour}"></i>{escape(name)}</span>'
+            for name, colour in entries
+        )
+        + "</p>"
     )
 
 
 def _search_section(report: ReportInput) -> str:
     if not report.records:
         return ""
-    ranked = bool(report.front.ranked)
+    ranked = bool(report.front.ranked) and len(report.records) > 1
     figure = _figure("history", history_figure(report)) if ranked else ""
     note = (
         '<p class="soft">The upper curve is the area that the candidates found so far dominate, '
@@ -181,8 +203,8 @@ def _search_section(report: ReportInput) -> str:
         else ""
     )
     return (
-        f"<h2>How the search went</h2>{note}{figure}<details><summary>All {len(report.records)} "
-        f"candidates</summary>{trials_list(report)}</details>"
+        f"<h2>How the search went</h2>{note}{figure}<details><summary>Every candidate</summary>"
+        f"{trials_list(report)}</details>"
     )
 
 

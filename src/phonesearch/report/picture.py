@@ -16,6 +16,7 @@ from phonesearch.report.data import (
     scatter_groups,
     speed_axis_title,
     strip_rows,
+    strip_title,
 )
 from phonesearch.report.look import COLOURS, KNEE_COLOUR
 
@@ -69,7 +70,7 @@ def _draw_scatter(axes: Axes, report: ReportInput) -> None:
             textcoords="offset points",
             fontsize=8,
         )
-        if point.number == front.knee:
+        if point.number == front.knee and len(front.members) > 1:
             axes.plot(
                 point.speed_tokens_per_s,
                 point.bits_per_byte,
@@ -132,9 +133,7 @@ def _draw_strip(axes: Axes, report: ReportInput) -> None:
     labels = [row.label.replace("$", r"\$") for row in rows]
     axes.set_yticks(range(len(rows)), labels=labels, fontsize=8)
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.set_title(
-        "speed only, no loss known (known models: predicted)", fontsize=9, loc="left", pad=4
-    )
+    axes.set_title(strip_title(report), fontsize=9, loc="left", pad=4)
     _plain(axes)
 
 

@@ -18,6 +18,7 @@ from phonesearch.report.data import (
     scatter_groups,
     speed_axis_title,
     strip_rows,
+    strip_title,
 )
 from phonesearch.report.look import (
     COLOURS,
@@ -42,7 +43,7 @@ def pareto_figure(report: ReportInput) -> go.Figure:
     for group in scatter_groups(front):
         figure.add_trace(_group_trace(group, front))
     knee = [point for point in front.members if point.number == front.knee]
-    if knee:
+    if knee and len(front.members) > 1:
         figure.add_trace(_knee_trace(knee[0], front))
     rows = strip_rows(report)
     strip_px = _ROW_HEIGHT_PX * len(rows) + 34 if rows else 0
@@ -79,8 +80,7 @@ def pareto_figure(report: ReportInput) -> go.Figure:
                 "range": [-0.6, len(rows) - 0.4],
             }
         )
-        text = "speed only, no loss known (known models: predicted)"
-        _note(figure, text, x=0, y=top, anchor=("left", "bottom"))
+        _note(figure, strip_title(report), x=0, y=top, anchor=("left", "bottom"))
     return figure
 
 

@@ -90,7 +90,7 @@ def _knee(front: Front) -> str:
         )
     knee = next(point for point in front.members if point.number == front.knee)
     return (
-        f"The knee, where giving up speed stops paying, is {_named(knee)} at "
+        f"The knee, farthest beyond the line between the two ends, is {_named(knee)} at "
         f"{knee.bits_per_byte:.4f} bits per byte."
     )
 

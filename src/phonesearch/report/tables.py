@@ -43,7 +43,7 @@ def front_table(report: ReportInput) -> str:
         ("candidate", ""),
         (f"{speed}, tokens/s<small>{source}, interval</small>", "number"),
         (f"first token<small>{source}</small>", "number"),
-        (f"each next<small>{source}</small>", "number"),
+        (f"next token<small>{source}</small>", "number"),
         ("proxy loss, bits/byte<small>± standard error</small>", "number"),
         ("against best<small>not told apart from</small>", "number"),
         ("parameters<small>non-embedding</small>", "number"),
@@ -137,7 +137,7 @@ def trials_list(report: ReportInput) -> str:
             ("", labels.get(record.number, record.state)),
             ("number", _rate(record, report)),
             ("number", loss),
-            ("", escape(shape(record.candidate))),
+            ("text", escape(shape(record.candidate))),
             ("number", format_seconds(record.seconds)),
         ]
         rows.append(_row(cells))
@@ -158,9 +158,9 @@ def reasons_table(records: Iterable[TrialRecord], report: ReportInput) -> str:
             [
                 ("", f"#{record.number}"),
                 ("", record.state),
-                ("", escape(record.reason or "not recorded")),
+                ("text", escape(record.reason or "not recorded")),
                 ("number", _rate(record, report)),
-                ("", escape(shape(record.candidate))),
+                ("text", escape(shape(record.candidate))),
             ]
         )
         for record in records

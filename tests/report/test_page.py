@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+
+from phonesearch.report.data import ReportInput
+from phonesearch.report.page import pareto_page, report_page
+from phonesearch.study.record import TrialRecord
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes, visible text and figure data of a page."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.unbalanced: list[str] = []
+        self.text = ""
+        self.data: dict[str, str] = {}
+        self._id = ""
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._id = dict(attrs).get("id") or ""
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.unbalanced.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.data[self._id] = data
+        elif self.open and self.open[-1] != "style":
+            self.text += data + " "
+
+    def attributes(self, name: str) -> list[str]:
+        return [attrs[name] or "" for _, attrs in self.tags if name in attrs]
+
+
+@pytest.fixture(scope="module", params=[report_page, pareto_page], ids=["report", "pareto"])
+def write(request: pytest.FixtureRequest) -> Callable[[ReportInput], str]:
+    made: Callable[[ReportInput], str] = request.param
+    return made
+
+
+def test_a_page_asks_nobody_else_for_anything(
+    write: Callable[[ReportInput], str], report: ReportInput
+) -> None:
+    page = Page(write(report))
+
+    assert not [tag for tag, _ in page.tags if tag in ("link", "img", "iframe", "base")]
+    assert page.attributes("src") == []
+    assert page.attributes("href") == []
+    assert "@import" not in write(report)
+
+
+def test_a_page_is_well_formed_and_its_names_are_unique(
+    write: Callable[[ReportInput], str], report: ReportInput
+) -> None:
+    page = Page(write(report))
+    ids = page.attributes("id")
+
+    assert page.open == []
+    assert page.unbalanced == []
+    assert len(ids) == len(set(ids))
+
+
+def test_every_figure_has_its_data_and_a_box(
+    write: Callable[[ReportInput], str], report: ReportInput
+) -> None:
+    page = Page(write(report))
+
+    wanted = page.attributes("data-figure")
+    assert "pareto-data" in wanted
+    for name in wanted:
+        figure = json.loads(page.data[name])
+        assert figure["data"]
+        assert figure["layout"]["height"] > 0
+
+
+def test_plotly_is_inside_once(write: Callable[[ReportInput], str], report: ReportInput) -> None:
+    content = write(report)
+
+    assert content.count("* plotly.js v") == 1
+    assert len(content) < 7_000_000
+
+
+def test_text_from_outside_cannot_become_code(report: ReportInput, hostile: str) -> None:
+    """The string is in a failed trial's reason (table and hover) and in the settings."""
+    renamed = dataclasses.replace(
+        report, name=hostile, device_note=hostile, warnings=(hostile,), commands={hostile: hostile}
+    )
+    content = report_page(renamed)
+    page = Page(content)
+
+    assert hostile not in content
+    assert "<img" not in content.replace("<image", "").split("</head>")[1]
+    assert page.text.count(hostile) >= 6
+    assert page.attributes("onerror") == []
+
+
+def test_the_page_says_predicted_and_shows_the_knee_and_the_warnings(report: ReportInput) -> None:
+    text = Page(report_page(report)).text
+
+    assert "54.7 tokens/s predicted" in text
+    assert f"#{report.front.knee}" in text
+    assert "Proxies were trained on Python sources." in text
+    assert "--max-ttft 1.2" in text
+    assert "measured" not in text.replace("predicted, not measured", "").replace(
+        "predicted and measured in separate columns", ""
+    )
+
+
+def test_a_measured_run_does_not_say_predicted_of_its_candidates(
+    make_report: Callable[[tuple[TrialRecord, ...]], ReportInput],
+    records: tuple[TrialRecord, ...],
+) -> None:
+    measured = tuple(
+        dataclasses.replace(
+            entry,
+            measured=entry.predicted,
+            predicted=None,
+            prefill_seconds_by_operator=None,
+            decode_seconds_by_operator=None,
+        )
+        for entry in records
+    )
+    report = dataclasses.replace(make_report(measured), known=(), device_note="Measured here.")
+    text = Page(report_page(report)).text.replace("predicted and measured in separate", "")
+
+    assert "tokens/s measured" in text
+    assert "predicted" not in text
+    assert "Where the time goes" not in text
+
+
+def test_a_run_without_a_ranked_candidate_says_why(
+    make_report: Callable[[tuple[TrialRecord, ...]], ReportInput],
+    records: tuple[TrialRecord, ...],
+) -> None:
+    text = Page(report_page(make_report((records[4], records[7], records[11])))).text
+
+    assert "No candidate could be ranked" in text
+    assert "1 failed" in text
+
+
+def test_pages_of_one_and_of_no_candidate_can_be_written(
+    make_report: Callable[[tuple[TrialRecord, ...]], ReportInput],
+    records: tuple[TrialRecord, ...],
+) -> None:
+    one = Page(report_page(make_report(records[:1]))).text
+    none = Page(report_page(make_report(()))).text
+
+    assert "One candidate, #0" in one
+    assert "only member" in one
+    assert "No candidate was evaluated" in none
