@@ -1,0 +1,39 @@
+"""Values that the tests of this room share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from phonesearch.candidate.config import Candidate
+from phonesearch.model.decoder import Decoder
+
+
+@pytest.fixture
+def lively_weights(tiny: Candidate) -> dict[str, Tensor]:
+    """Weights whose logits differ enough that a greedy choice is no accident of rounding."""
+    state = Decoder(tiny, seed=1).state_dict()
+    return {name: t * 6 if t.dim() > 1 else t.clone() for name, t in state.items()}
+
+
+@pytest.fixture
+def tokenizer_folder(tmp_path: Path) -> Path:
+    """A byte-level tokenizer of 200 ids, the first two special, as transformers saves it."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())[:198]
+    vocabulary = {token: index for index, token in enumerate(["<s>", "</s>", *alphabet])}
+    fast = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    folder = tmp_path / "tokenizer"
+    PreTrainedTokenizerFast(
+        tokenizer_object=fast, bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
