@@ -1,0 +1,194 @@
+"""Measures an exported graph with ONNX Runtime on the machine that this runs on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from phonesearch.errors import TimingError
+from phonesearch.timing.base import Measurement, TimingSettings
+from phonesearch.timing.host_worker import WorkerRequest, WorkerResult
+
+_STDERR_LINES: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostBackend:
+    """Runs each measurement in a process of its own, with ONNX Runtime's CPU provider.
+
+    Timed are the runs of the session alone, with the cache in place and the inputs bound;
+    left out are loading, tokenisation and sampling. Logits are looked at after the clock has
+    stopped: one that is not finite makes the measurement an error.
+    """
+
+    timeout_s: float = 1800.0
+    """Wall time after which a measurement is given up, loading included."""
+
+    def time(self, model_path: Path, settings: TimingSettings) -> Measurement:
+        """Time the graph at `model_path`, its weights beside it.
+
+        Args:
+            model_path: `model.onnx` of a deployment export.
+            settings: Lengths, threads and repetitions.
+
+        Raises:
+            TimingError: If a setting is out of range, the graph cannot be loaded or run, the
+                process dies or takes too long, or the logits are not finite.
+        """
+        _check(settings)
+        weight_width = _inspect(model_path, settings)
+        request = WorkerRequest(
+            model_path=str(model_path),
+            prompt_tokens=settings.prompt_tokens,
+            generate_tokens=settings.generate_tokens,
+            num_threads=settings.num_threads or num_physical_cores(),
+            warmup_runs=settings.warmup_runs,
+            repetitions=settings.repetitions,
+            decode_steps=settings.decode_steps,
+        )
+        result = self._run(request)
+        if not result.logits_finite:
+            raise TimingError(
+                f"{model_path} gave logits that are not finite numbers, so its times say nothing "
+                "about a working model. Check the weights, or export it again with random ones."
+            )
+        return Measurement(
+            prompt_tokens=settings.prompt_tokens,
+            generate_tokens=settings.generate_tokens,
+            prefill_samples_s=tuple(result.prefill_samples_s),
+            decode_samples_s=tuple(result.decode_samples_s),
+            warmup_runs=settings.warmup_runs,
+            num_threads=request.num_threads,
+            device=fingerprint(),
+            engine=f"onnxruntime {result.onnxruntime_version} {weight_width}",
+            peak_memory_bytes=result.peak_memory_bytes,
+        )
+
+    def _run(self, request: WorkerRequest) -> WorkerResult:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "phonesearch.timing.host_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            try:
+                output, errors = process.communicate(
+                    json.dumps(asdict(request)), timeout=self.timeout_s
+                )
+            except subprocess.TimeoutExpired as error:
+                raise TimingError(
+                    f"Timing {request.model_path} took longer than {self.timeout_s:.0f} s and was "
+                    "given up. Use fewer repetitions, a shorter prompt or a smaller model."
+                ) from error
+            finally:
+                process.kill()  # also when this process is interrupted; no effect on a dead one
+        if process.returncode:
+            raise TimingError(_failure(request.model_path, process.returncode, errors))
+        try:
+            return WorkerResult(**json.loads(output.strip().rpartition("\n")[2]))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise TimingError(
+                f"Timing {request.model_path} ended without a result; its output ends with "
+                f"{output[-200:]!r}."
+            ) from error
+
+
+def _check(settings: TimingSettings) -> None:
+    for name, least in (
+        ("prompt_tokens", 1),
+        ("generate_tokens", 1),
+        ("warmup_runs", 0),
+        ("repetitions", 1),
+        ("decode_steps", 1),
+    ):
+        if getattr(settings, name) < least:
+            raise TimingError(f"`{name}` must be at least {least}, got {getattr(settings, name)}.")
+    if settings.num_threads is not None and settings.num_threads < 1:
+        raise TimingError(f"`num_threads` must be at least 1, got {settings.num_threads}.")
+
+
+def _inspect(model_path: Path, settings: TimingSettings) -> str:
+    """`int4` or `int8`, from the graph.
+
+    Raises:
+        TimingError: If it cannot be read, is not of the deployment form, or the turn is longer
+            than its rotary tables.
+    """
+    try:
+        model = onnx.load(model_path, load_external_data=False)
+    except Exception as error:  # protobuf's and onnx's errors have no common base
+        raise TimingError(f"{model_path} cannot be read as an ONNX model: {error}") from error
+    kinds = {node.op_type for node in model.graph.node}
+    widths = {
+        attribute.i
+        for node in model.graph.node
+        if node.op_type == "MatMulNBits"
+        for attribute in node.attribute
+        if attribute.name == "bits"
+    }
+    if "GroupQueryAttention" not in kinds or not widths:
+        raise TimingError(
+            f"{model_path} is not a deployment graph (no GroupQueryAttention or MatMulNBits "
+            "nodes). Export the candidate with `GraphSettings(form='deployment')`."
+        )
+    longest = settings.prompt_tokens + settings.generate_tokens // 2 + settings.decode_steps
+    for tensor in model.graph.initializer:
+        if tensor.name == "cos_cache" and tensor.dims[0] < longest:
+            raise TimingError(
+                f"{model_path} has rotary tables for {tensor.dims[0]} positions and the turn "
+                f"needs {longest}. Shorten the prompt or the generation, or export the candidate "
+                "with a larger `max_position_embeddings`."
+            )
+    return "+".join(f"int{bits}" for bits in sorted(widths))
+
+
+def _failure(model_path: str, returncode: int, errors: str) -> str:
+    """What to tell of a worker that died."""
+    if returncode < 0:
+        name = signal.Signals(-returncode).name
+        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        how = f"was killed by {name}{hint}"
+    else:
+        how = f"failed with exit code {returncode}"
+    tail = "\n".join(errors.strip().splitlines()[-_STDERR_LINES:])
+    said = f" It said:\n{tail}" if tail else ""
+    return f"The process timing {model_path} {how}.{said}"
+
+
+def num_physical_cores() -> int:
+    """Physical cores that this process may run on; logical ones where Linux cannot be asked."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    allowed = os.sched_getaffinity(0)
+    cores = set()
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text(encoding="ascii").strip() if siblings.is_file() else cpu)
+    return len(cores)
+
+
+def fingerprint() -> str:
+    """The machine in words: processor, usable logical cores, architecture, system."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            field, _, value = line.partition(":")
+            if field.strip() in ("model name", "Hardware"):
+                model = value.strip()
+                break
+    usable = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        usable = len(os.sched_getaffinity(0))
+    return f"{model}, {usable} logical cores, {platform.machine()}, {platform.system()}"
