@@ -144,7 +144,8 @@ def shape_figure(report: ReportInput) -> go.Figure | None:
                 continue
             x = [dimensions(point.record.candidate)[name] for point in group.points]
             marker = {"color": COLOURS[group.kind], "size": 7}
-            texts = hover([point_hover(point, report.front) for point in group.points])
+            # The number alone: with the whole text ten times a point, pages would be heavy.
+            texts = hover([(f"#{point.number}",) for point in group.points])
             for offset in (1, 2):
                 y = [
                     point.bits_per_byte if offset == 1 else point.speed_tokens_per_s
