@@ -180,10 +180,6 @@ def read_profile(name_or_path: str) -> DeviceProfile:
     """
     path = catalog.resolve(name_or_path, "device_profiles")
     profile = files.read(path, DeviceProfile)
-    if profile.name != path.stem:
-        raise InvalidFileError(
-            path, [f"name: must be {path.stem!r}, as the file, got {profile.name!r}"]
-        )
     return replace(profile, sha256=profile_sha256(path))
 
 
