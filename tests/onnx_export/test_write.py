@@ -232,3 +232,17 @@ def test_every_region_of_a_tensor_is_as_long_as_each_initializer_that_reads_it(
     for tensor in stored_tensors(variant, GraphSettings()):
         for region in tensor.regions:
             assert len({stored.num_bytes for stored in region}) == 1
+
+
+def test_an_export_leaves_the_threads_of_torch_as_they_were(
+    tiny: Candidate, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        export(tiny, tmp_path, PORTABLE, progress=lambda *now: seen.append(torch.get_num_threads()))
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

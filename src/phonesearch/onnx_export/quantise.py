@@ -70,11 +70,14 @@ def quantise(weight: Tensor, *, bits: int, block_size: int) -> Quantised:
     usable = scales.abs() > torch.finfo(torch.float32).tiny * 4
     scales = torch.where(usable, scales, 0.0)
     inverse = torch.where(usable, 1.0 / torch.where(usable, scales, 1.0), 0.0)
-    levels = (values * inverse.unsqueeze(2)).round_().add_(half).clamp_(0, 2 * half - 1)
+    # Half is added so that cutting off the fraction rounds to the nearest level.
+    levels = torch.mul(values, inverse.unsqueeze(2)).add_(half + 0.5).clamp_(0, 2 * half - 1)
     packed = levels.to(torch.uint8)
     if bits == 4:
-        packed = packed[:, :, 0::2] | (packed[:, :, 1::2] << 4)
-    return Quantised(packed=packed.contiguous(), scales=scales, columns=columns, bits=bits)
+        # Pairs of bytes (first, second) as first + 256 * second; all at once, not by halves.
+        pairs = packed.view(torch.int16)
+        packed = pairs.bitwise_or(pairs >> 4).to(torch.uint8)
+    return Quantised(packed=packed, scales=scales, columns=columns, bits=bits)
 
 
 def dequantise(quantised: Quantised) -> Tensor:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import onnx
+import torch
 from torch import Tensor
 
 from phonesearch.candidate.config import Candidate
@@ -115,7 +116,7 @@ def export(
                 f"The export to {folder} needs {needed:,} bytes, but only {free:,} are free "
                 "there. Free space or choose another folder; nothing was written."
             )
-        with _temporary(data_path) as stream:
+        with _temporary(data_path) as stream, _one_thread():
             _write_regions(stream, tensors, regions, contents, progress)
             # A graph must never stand beside weights that are not its own.
             path.unlink(missing_ok=True)
@@ -194,6 +195,21 @@ def _write(stream: BinaryIO, piece: memoryview) -> None:
     """Write all of `piece`; an unbuffered file may take less in one call."""
     while len(piece):
         piece = piece[stream.write(piece) :]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch convert on one core.
+
+    Pieces are too small to share out: with two threads on two cores that were busy otherwise,
+    an export took ten times as long as with one, waiting at every step.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
