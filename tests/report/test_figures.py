@@ -49,6 +49,22 @@ def test_every_candidate_with_a_speed_is_drawn_once(report: ReportInput) -> None
     assert drawn == len(timed) + len(report.known)
 
 
+def test_a_crowd_has_bars_and_labels_only_where_they_can_be_read(report: ReportInput) -> None:
+    complete = [point.record for point in report.front.ranked]
+    crowd = tuple(
+        dataclasses.replace(complete[index % len(complete)], number=index) for index in range(300)
+    )
+    crowded = dataclasses.replace(report, records=crowd, front=front(crowd, "decode"))
+    figure = pareto_figure(crowded)
+
+    assert trace(pareto_figure(report), "dominated").error_x.visible
+    assert not trace(figure, "dominated").error_x.visible
+    assert trace(figure, "Pareto front").error_x.visible
+    roles = {crowded.front.fastest, crowded.front.knee, crowded.front.best_loss}
+    written = {text for text in trace(figure, "Pareto front").text if text}
+    assert written == {f"#{number}" for number in roles}
+
+
 def test_the_axis_says_what_the_speed_is_and_where_it_comes_from(report: ReportInput) -> None:
     figure = pareto_figure(report)
 

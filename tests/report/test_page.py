@@ -83,6 +83,7 @@ def test_every_figure_has_its_data_and_a_box(
     wanted = page.attributes("data-figure")
     assert "pareto-data" in wanted
     for name in wanted:
+        assert "<" not in page.data[name]
         figure = json.loads(page.data[name])
         assert figure["data"]
         assert figure["layout"]["height"] > 0

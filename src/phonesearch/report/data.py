@@ -14,6 +14,9 @@ from phonesearch.units import format_count
 
 Kind = Literal["front", "dominated", "censored", "infeasible", "failed", "known"]
 
+_CROWD = 60
+_MOST_LABELS = 16
+
 OBJECTIVE_NAMES: dict[SpeedObjective, str] = {
     "decode": "decode speed",
     "prefill": "prefill speed",
@@ -67,6 +70,11 @@ class Group:
     label: str
     points: tuple[Point, ...]
 
+    @property
+    def bars(self) -> bool:
+        """Whether error bars are drawn; those of a crowd would hide the front."""
+        return self.kind == "front" or len(self.points) <= _CROWD
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
@@ -106,6 +114,13 @@ def scatter_groups(front: Front) -> tuple[Group, ...]:
         Group(kind="front", label="Pareto front", points=front.members),
     )
     return tuple(group for group in groups if group.points)
+
+
+def labelled(front: Front) -> tuple[int, ...]:
+    """Members whose number is written beside them: all, or of many those that stand out."""
+    if len(front.members) <= _MOST_LABELS:
+        return tuple(point.number for point in front.members)
+    return tuple(point.number for point in front.members if roles_of(point.number, front))
 
 
 def strip_rows(report: ReportInput) -> tuple[StripRow, ...]:

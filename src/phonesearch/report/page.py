@@ -13,6 +13,7 @@ from phonesearch.report.data import (
     ReportInput,
     format_rate,
     operator_names,
+    scatter_groups,
     sources,
 )
 from phonesearch.report.figures import history_figure, operator_figure, shape_figure
@@ -69,8 +70,8 @@ def _asset(name: str) -> str:
 
 
 def _figure(name: str, figure: go.Figure) -> str:
-    """A box for `page.js` to draw in, and the figure's JSON; `<` cannot end the script."""
-    content = figure.to_json().replace("<", "\\u003c")
+    """A box for `page.js` to draw in, and the figure's JSON, in which plotly escapes `<`."""
+    content = figure.to_json()
     height = figure.layout.height
     return (
         f'<div class="figure" id="{name}" data-figure="{name}-data" style="height:{height}px">'
@@ -138,6 +139,8 @@ def _front_section(report: ReportInput) -> str:
         "Right is faster, down is better. Bars are the speed interval and one standard error of "
         "the loss; hover over a point for its architecture."
     )
+    if not all(group.bars for group in scatter_groups(report.front)):
+        note += " For clarity only the front has bars."
     drawn = _figure("pareto", pareto_figure(report)) if report.records else ""
     return (
         f'<h2>The front</h2><p class="soft">{note if drawn else ""}</p>{drawn}{table}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,6 +13,7 @@ from phonesearch.report.data import (
     Group,
     Kind,
     ReportInput,
+    labelled,
     loss_axis_title,
     scatter_groups,
     speed_axis_title,
@@ -63,13 +65,14 @@ def _draw_scatter(axes: Axes, report: ReportInput) -> None:
     for group in scatter_groups(front):
         _draw_group(axes, group)
     for point in front.members:
-        axes.annotate(
-            f"#{point.number}",
-            (point.speed_tokens_per_s, point.bits_per_byte),
-            xytext=(6, -11),
-            textcoords="offset points",
-            fontsize=8,
-        )
+        if point.number in labelled(front):
+            axes.annotate(
+                f"#{point.number}",
+                (point.speed_tokens_per_s, point.bits_per_byte),
+                xytext=(6, -11),
+                textcoords="offset points",
+                fontsize=8,
+            )
         if point.number == front.knee and len(front.members) > 1:
             axes.plot(
                 point.speed_tokens_per_s,
@@ -94,14 +97,20 @@ def _draw_group(axes: Axes, group: Group) -> None:
     on_front = group.kind == "front"
     points = group.points
     speeds = [point.speed_tokens_per_s for point in points]
+    losses = [point.bits_per_byte for point in points]
+    bars: dict[str, Any] = {}
+    if group.bars:
+        bars = {
+            "xerr": [
+                [point.speed_tokens_per_s - point.speed_low for point in points],
+                [point.speed_high - point.speed_tokens_per_s for point in points],
+            ],
+            "yerr": [point.standard_error for point in points],
+        }
     drawn = axes.errorbar(
         speeds,
-        [point.bits_per_byte for point in points],
-        xerr=[
-            [point.speed_tokens_per_s - point.speed_low for point in points],
-            [point.speed_high - point.speed_tokens_per_s for point in points],
-        ],
-        yerr=[point.standard_error for point in points],
+        losses,
+        **bars,
         fmt=_MARKERS[group.kind],
         color=COLOURS[group.kind],
         markerfacecolor="none" if group.kind == "censored" else COLOURS[group.kind],
@@ -110,8 +119,8 @@ def _draw_group(axes: Axes, group: Group) -> None:
         zorder=3 if on_front else 2,
         label=group.label,
     )
-    across = drawn.lines[2][0]
-    across.set_alpha(0.5)
+    for across in drawn.lines[2][:1]:
+        across.set_alpha(0.5)
 
 
 def _draw_strip(axes: Axes, report: ReportInput) -> None:

@@ -13,6 +13,7 @@ from phonesearch.report.data import (
     Kind,
     Mark,
     ReportInput,
+    labelled,
     loss_axis_title,
     point_hover,
     scatter_groups,
@@ -111,9 +112,11 @@ def _staircase(front: Front) -> go.Scatter:
 
 def _group_trace(group: Group, front: Front) -> go.Scatter:
     on_front = group.kind == "front"
+    labels = labelled(front) if on_front else ()
     colour = COLOURS[group.kind]
     points = group.points
     bar = {
+        "visible": group.bars,
         "color": faded(colour, 0.5 if on_front else 0.25),
         "thickness": 1.2 if on_front else 0.8,
         "width": 0,
@@ -122,7 +125,7 @@ def _group_trace(group: Group, front: Front) -> go.Scatter:
         x=[point.speed_tokens_per_s for point in points],
         y=[point.bits_per_byte for point in points],
         mode="markers+text" if on_front else "markers",
-        text=[f"#{point.number}" for point in points] if on_front else None,
+        text=[f"#{point.number}" if point.number in labels else "" for point in points],
         textposition="bottom right",
         textfont={"size": 11},
         marker={

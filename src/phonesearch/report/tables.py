@@ -59,16 +59,14 @@ def _front_row(point: Point, front: Front, best: float) -> str:
     assert speed is not None
     interval = f"{format_rate(point.speed_low)} to {format_rate(point.speed_high)}"
     ties = ", ".join(f"#{number}" for number in front.tied_with(point.number))
+    tied = f'<small class="ties">≈ {ties}</small>' if ties else ""
     cells = [
         ("name", f"<b>#{point.number}</b>{_badges(point.number, front)}"),
         ("number", f"{format_rate(point.speed_tokens_per_s)}<small>{interval}</small>"),
         ("number", format_seconds(speed.ttft.value_s)),
         ("number", format_seconds(speed.tpot.value_s)),
         ("number", f"{point.bits_per_byte:.4f}<small>± {point.standard_error:.4f}</small>"),
-        (
-            "number",
-            f"{point.bits_per_byte / best - 1:+.2%}" + (f"<small>≈ {ties}</small>" if ties else ""),
-        ),
+        ("number", f"{point.bits_per_byte / best - 1:+.2%}{tied}"),
         (
             "number",
             f"{format_count(record.num_parameters)}"
