@@ -8,7 +8,7 @@ For a run over M new tokens (a prefill of M, or a decode step with M = 1):
 * attention: max(cache bytes seen / bandwidth, 4 heads head_dim (sum of positions that each
   query sees) / attention rate), the two products of scores and of values;
 * embedding lookup, norms, activations, sums: bytes in and out / bandwidth;
-* every node: seconds per call.
+* every node that touches activations: seconds per call.
 
 Each term is non-negative and grows with every dimension of the model and with M.
 Left out: sampling, tokenisation, throttling, first-run costs.

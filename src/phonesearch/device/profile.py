@@ -48,7 +48,8 @@ class Coefficients:
     """Bytes a second of the graph's weights, cache and activations, as the engine streams
     them. Not the data sheet's peak."""
     seconds_per_call: Number
-    """Added by every node of the graph: dispatch, and the hand-over between threads."""
+    """Added by every node of the graph that touches activations: dispatch, and the
+    hand-over between threads."""
     matmul_ops_per_s: Number
     """Multiplications and additions a second in products of many rows with the weights."""
     attention_ops_per_s: Number

@@ -42,16 +42,8 @@ _ELEMENT_BYTES: Final[dict[int, int]] = {
 }
 _ACTIVATION_BYTES: Final = 4
 """Activations of the deployment graph are float32."""
-_SHAPES_ONLY: Final = (
-    "Cast",
-    "Gather",
-    "ReduceSum",
-    "Reshape",
-    "Shape",
-    "Slice",
-    "Sub",
-)
-"""Operators that move a few integers or a view: a call, no bytes worth counting."""
+_LENGTHS_ONLY: Final = ("Cast", "Gather", "ReduceSum", "Shape", "Sub")
+"""Operators that compute lengths from the attention mask: a few integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +100,9 @@ class GraphWork:
     items: tuple[tuple[Work, int], ...]
     """(piece, how many nodes do it)."""
     num_calls: int
-    """Nodes that an engine dispatches; every node of the graph."""
+    """Nodes that touch activations, reshapes of them included (engines that cannot alias
+    memory run those as copies). Left out are the few that compute lengths from the mask, and
+    the trim of a padded embedding row, which belongs to its lookup."""
 
     @property
     def weight_bytes(self) -> int:
@@ -138,6 +132,7 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
     width: dict[str, int] = {}  # elements a token of every activation
     pruned: set[str] = set()  # activations of the last position alone
     counts: Counter[tuple[Any, ...]] = Counter()
+    num_views = 0
     for node in graph.node:
         kind, inputs = node.op_type, node.input
         elements = width.get(inputs[0], 0)
@@ -166,10 +161,13 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
             start, stop, axis = (_constant(weights[name]) for name in inputs[1:4])
             if axis == 1 and start == -1:
                 last = True
+                num_views += 1
             else:
                 elements = stop - start
-        elif kind == "Reshape" or not elements:
-            if kind not in _SHAPES_ONLY:
+        elif kind == "Reshape" and elements:
+            num_views += 1
+        elif not elements:
+            if kind not in _LENGTHS_ONLY:
                 raise ProfileError(
                     f"Node {node.name!r} ({kind}) cannot be timed: the cost model knows the "
                     "operators of the deployment form only. Build the graph with "
@@ -185,7 +183,7 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
             if last:
                 pruned.update(node.output)
     items = tuple((kind(*fields), count) for (kind, *fields), count in counts.items())
-    return GraphWork(items=items, num_calls=len(graph.node))
+    return GraphWork(items=items, num_calls=sum(counts.values()) + num_views)
 
 
 def _category(name: str) -> Category:
