@@ -35,7 +35,7 @@ class Number:
 
     def __post_init__(self) -> None:
         if not (self.value > 0 and math.isfinite(self.value)):
-            raise ProfileError(f"a coefficient must be above 0, got {self.value}.")
+            raise ProfileError(f"a coefficient must be finite and above 0, got {self.value}.")
         if not self.source.strip():
             raise ProfileError("a coefficient must name its `source`.")
 

@@ -1,0 +1,238 @@
+"""The fit against speeds whose coefficients are known, and against the shipped rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from phonesearch.candidate.config import Candidate
+from phonesearch.device.cost import Rates, predict, run_seconds
+from phonesearch.device.data import model_shapes, published_speeds
+from phonesearch.device.fit import (
+    Priors,
+    SpeedRow,
+    borrows_decode_error,
+    fit_engine,
+    interval_log_half_width,
+)
+from phonesearch.device.make_profiles import speed_rows
+from phonesearch.device.profile import read_profile
+from phonesearch.device.work import graph_work
+from phonesearch.errors import ProfileError
+from phonesearch.onnx_export.graph import build_structure
+from phonesearch.onnx_export.settings import GraphSettings
+
+TRUTH = Rates(
+    memory_bandwidth_bytes_per_s=33e9,
+    seconds_per_call=70e-6,
+    matmul_ops_per_s=210e9,
+    attention_ops_per_s=210e9 / 4,
+    matmul_tile_rows=4,
+)
+PRIORS = Priors(attention_share=1 / 4, matmul_tile_rows=4)
+MODELS = (
+    "smollm2-135m",
+    "qwen2.5-0.5b",
+    "qwen3-0.6b",
+    "llama-3.2-1b",
+    "qwen2.5-1.5b",
+    "llama-3.2-3b",
+)
+
+
+def rows_of(*models: str, noise: float = 0.0, prefill: bool = True) -> list[SpeedRow]:
+    """Speeds that the cost model gives with `TRUTH`, times log-normal noise."""
+    generator = np.random.default_rng(0)
+    shapes = model_shapes()
+    rows = []
+    for index, model in enumerate(models):
+        candidate = shapes[model].candidate
+        work = graph_work(build_structure(candidate, GraphSettings()))
+        decode_s = sum(run_seconds(work, TRUTH, new_tokens=1, past_tokens=192).values())
+        prefill_s = sum(run_seconds(work, TRUTH, new_tokens=128, past_tokens=0).values())
+        row = SpeedRow(
+            id=index,
+            candidate=candidate,
+            prompt_tokens=128,
+            generate_tokens=128,
+            decode_tokens_per_s=math.exp(noise * generator.standard_normal()) / decode_s,
+            prefill_tokens_per_s=128 * math.exp(noise * generator.standard_normal()) / prefill_s,
+        )
+        rows.append(row if prefill else replace(row, prefill_tokens_per_s=None))
+    return rows
+
+
+def test_known_coefficients_are_recovered() -> None:
+    found = fit_engine(rows_of(*MODELS), PRIORS, weight_bits=4)
+
+    for name in ("memory_bandwidth_bytes_per_s", "seconds_per_call", "matmul_ops_per_s"):
+        assert getattr(found.rates, name) == pytest.approx(getattr(TRUTH, name), rel=1e-3)
+    assert found.decode.rms_log_error < 1e-3
+    assert found.decode.kendall_tau == pytest.approx(1)
+
+
+def test_noise_of_5_percent_moves_the_prediction_little_and_shows_in_the_error() -> None:
+    found = fit_engine(rows_of(*MODELS, noise=0.05), PRIORS, weight_bits=4)
+
+    assert found.rates.matmul_ops_per_s == pytest.approx(TRUTH.matmul_ops_per_s, rel=0.1)
+    assert 0.02 < found.decode.rms_log_error < 0.15
+    assert found.prefill is not None
+    assert 0.02 < found.prefill.rms_log_error < 0.15
+
+
+def test_the_error_is_of_models_left_out() -> None:
+    """One model of four runs at half the speed that its shape tells; a fit that saw it would
+    take a part of that in, so the error left out is larger than the error fitted."""
+    rows = rows_of(*MODELS[:4], prefill=False)
+    odd = replace(rows[0], decode_tokens_per_s=(rows[0].decode_tokens_per_s or 0) / 2)
+    found = fit_engine([odd, *rows[1:]], replace(PRIORS, matmul_ops_per_s=1e11), weight_bits=4)
+
+    assert found.decode.log_errors[0] == pytest.approx(-math.log(2), abs=0.02)
+
+
+def test_many_rows_of_one_model_do_not_outvote_the_others() -> None:
+    rows = rows_of(*MODELS)
+    crowd = [replace(rows[0], id=100 + copy) for copy in range(30)]
+    slow = [replace(row, decode_tokens_per_s=(row.decode_tokens_per_s or 0) / 1.5) for row in crowd]
+
+    once = fit_engine([slow[0], *rows[1:]], PRIORS, weight_bits=4).rates
+    often = fit_engine([*slow, *rows[1:]], PRIORS, weight_bits=4).rates
+
+    assert often.seconds_per_call == pytest.approx(once.seconds_per_call, rel=1e-3)
+
+
+def test_models_of_one_shape_are_left_out_together() -> None:
+    """LLaMA 7B, Vicuna, Koala and so on have one architecture."""
+    rows = speed_rows("snapdragon8gen3", "llamacpp-2024-4bit")
+    found = fit_engine(rows, PRIORS, weight_bits=4)
+
+    assert len(rows) == 12
+    assert found.decode.num_models == 7
+
+
+def test_coefficients_are_never_negative() -> None:
+    """Small models faster than their bytes allow would ask for a negative cost per call."""
+    rows = rows_of(*MODELS)
+    odd = [replace(row, decode_tokens_per_s=(row.decode_tokens_per_s or 0) * 3) for row in rows[:2]]
+    found = fit_engine([*odd, *rows[2:]], PRIORS, weight_bits=4)
+
+    assert found.rates.seconds_per_call >= 0
+    assert found.rates.memory_bandwidth_bytes_per_s > 0
+
+
+def test_a_fit_without_prefill_needs_and_keeps_the_prior() -> None:
+    rows = rows_of(*MODELS, prefill=False)
+
+    with pytest.raises(ProfileError, match="must be given as a prior"):
+        fit_engine(rows, PRIORS, weight_bits=4)
+    found = fit_engine(rows, replace(PRIORS, matmul_ops_per_s=123e9), weight_bits=4)
+    assert found.rates.matmul_ops_per_s == 123e9
+    assert found.prefill is None
+    with pytest.raises(ProfileError, match="no error of its own"):
+        interval_log_half_width(found, "prefill", coverage=0.9)
+
+
+def test_two_architectures_are_too_few() -> None:
+    with pytest.raises(ProfileError, match="at least 3 different architectures, got 2"):
+        fit_engine(rows_of(*MODELS[:2]), PRIORS, weight_bits=4)
+
+
+def test_an_interval_widens_with_coverage_and_with_fewer_models() -> None:
+    many = fit_engine(rows_of(*MODELS, noise=0.1), PRIORS, weight_bits=4)
+    width = interval_log_half_width(many, "decode", coverage=0.9)
+
+    assert width > interval_log_half_width(many, "decode", coverage=0.5)
+    fewer = replace(many, decode=replace(many.decode, num_models=4))
+    assert interval_log_half_width(fewer, "decode", coverage=0.9) > width
+
+
+def test_a_prefill_of_two_models_takes_the_wider_interval_of_decode() -> None:
+    rows = rows_of(*MODELS, noise=0.1)
+    scarce = [*rows[:2], *[replace(row, prefill_tokens_per_s=None) for row in rows[2:]]]
+    found = fit_engine(scarce, PRIORS, weight_bits=4)
+
+    assert borrows_decode_error(found)
+    assert interval_log_half_width(found, "prefill", coverage=0.9) >= interval_log_half_width(
+        found, "decode", coverage=0.9
+    )
+
+
+CASES = [
+    (name, engine)
+    for name in ("snapdragon8gen3", "snapdragon8plusgen1", "tensor_g2", "tensor_g5")
+    for engine in read_profile(name).engines
+]
+
+
+def shipped_log_errors(name: str, engine: str) -> dict[str, list[float]]:
+    """Log of predicted over published time of the rows behind a shipped engine."""
+    profile = read_profile(name)
+    errors: dict[str, list[float]] = {"decode": [], "prefill": []}
+    for row in speed_rows(name, engine):
+        found = predict(
+            build_structure(row.candidate, GraphSettings(block_size=row.block_size)),
+            profile,
+            engine=engine,
+            prompt_tokens=row.prompt_tokens or 64,
+            generate_tokens=row.generate_tokens or 128,
+        ).speed
+        if row.decode_tokens_per_s is not None:
+            errors["decode"].append(math.log(found.tpot.value_s * row.decode_tokens_per_s))
+        if row.prefill_tokens_per_s is not None:
+            measured_s = found.prompt_tokens / row.prefill_tokens_per_s
+            errors["prefill"].append(math.log(found.ttft.value_s / measured_s))
+    return errors
+
+
+@pytest.mark.parametrize(("name", "engine"), CASES)
+def test_a_shipped_engine_gives_its_rows_within_its_interval(name: str, engine: str) -> None:
+    """At least eight of ten rows of each phase, for intervals meant to hold nine."""
+    profile = read_profile(name)
+    for phase, errors in shipped_log_errors(name, engine).items():
+        if errors:
+            accuracy = getattr(profile.engines[engine], phase)
+            inside = [abs(error) <= accuracy.interval_log_half_width for error in errors]
+            assert sum(inside) >= 0.8 * len(errors)
+            assert len(errors) == len(accuracy.rows)
+
+
+@pytest.mark.parametrize(("name", "engine"), CASES)
+def test_seen_models_are_not_missed_by_more_than_unseen_ones(name: str, engine: str) -> None:
+    accuracy = read_profile(name).engines[engine].decode
+    errors = shipped_log_errors(name, engine)["decode"]
+
+    assert accuracy.median_error is not None
+    assert np.median([abs(math.expm1(error)) for error in errors]) <= accuracy.median_error + 0.02
+
+
+def test_phonelm_is_in_no_fit() -> None:
+    held_out = [speed for speed in published_speeds() if speed.model_id == "phonelm-1.5b"]
+    fitted = {
+        row
+        for name in ("snapdragon8gen3", "snapdragon8plusgen1", "tensor_g2", "tensor_g5")
+        for engine in read_profile(name).engines.values()
+        for row in (*engine.decode.rows, *engine.prefill.rows)
+    }
+
+    assert held_out
+    assert all(speed.left_out_because for speed in held_out)
+    assert not fitted & {speed.id for speed in held_out}
+
+
+def test_phonelm_is_predicted_slower_than_its_published_speed_with_another_engine() -> None:
+    """Published: 58 tokens/s with mllm, second hand. It needs 53 GB/s of 4.5-bit weights, more
+    than ExecuTorch rows of this phone reach with any model; the prediction must not be tuned to
+    it, and stays within half and all of it."""
+    candidate: Candidate = model_shapes()["phonelm-1.5b"].candidate
+    speed = predict(
+        build_structure(candidate, GraphSettings()),
+        read_profile("snapdragon8gen3"),
+        engine=None,
+        prompt_tokens=128,
+        generate_tokens=128,
+    ).speed
+
+    assert 29 < speed.decode_tokens_per_s < 58
