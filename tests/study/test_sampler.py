@@ -83,9 +83,7 @@ def test_the_startup_draws_lie_apart(space: BudgetedSpace) -> None:
     lookup = {candidate_id(space.candidate(p)): p for p in range(len(space))}
     apart = [lookup[candidate_id(c)] for c in drawn(space, "random", trials=4)]
     generator = np.random.default_rng(0)
-    by_chance = [
-        spread(generator.choice(len(space), 4, replace=False).tolist()) for _ in range(50)
-    ]
+    by_chance = [spread(generator.choice(len(space), 4, replace=False).tolist()) for _ in range(50)]
     assert spread(apart) > np.mean(by_chance)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def open_study(folder: RunFolder) -> optuna.Study:
             f"{folder.path / 'study.db'} cannot be opened: {error}. If it is damaged, restore it "
             "from a copy, or start a new run with --out."
         ) from error
-    study.set_metric_names([f"{folder.settings.speed}_tokens_per_s", "proxy_bits_per_byte"])
+    with warnings.catch_warnings():  # the names are for optuna-dashboard; nothing here reads them
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([f"{folder.settings.speed}_tokens_per_s", "proxy_bits_per_byte"])
     return study
 
 
