@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+PROXY_CAVEAT: Final = (
+    "It is a hint, not a forecast: nothing establishes that a proxy thousands of times smaller, "
+    "trained for a minute, ranks full-size models. It can hint at what the feed-forward type, the "
+    "activation, its ratio and shared key/value heads are worth. It cannot tell depth from width: "
+    "short training favours shallow, wide shapes, so each proxy's depth is set by a law fitted to "
+    "published models, which is assumed here and not tested. The embedded corpus is mostly "
+    "program code, whose repetition exaggerates the worth of copying, and so of attention. "
+    "Differences smaller than about two standard errors are ties; choose the faster one."
+)
+"""What a reader must know beside every proxy loss. Source: for the bias of short training,
+McLeish et al., arXiv 2502.06857 (at 1B parameters the shape that leads after 10B tokens loses
+after 350B)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +30,8 @@ class ProxyLoss:
     """Validation cross-entropy in bits, over the UTF-8 bytes of the held-out windows."""
     standard_error: float
     """Standard deviation expected of `bits_per_byte` between runs that differ in seed only,
-    joined with that of the finite evaluation set; in bits per byte."""
+    joined with the part of the finite evaluation set's that two shapes scored on the same
+    windows do not share; in bits per byte. See `proxy.uncertainty.standard_error`."""
     passed_transition: bool
     """Whether in-context copying has set in. Where it has not, the loss says when a shape
     learns to copy, not how good it is, and must not be ranked against others."""

@@ -24,9 +24,6 @@ class ProxySettings:
     """Windows a step."""
     context_length: int = 128
     """Tokens a window."""
-    warm_start_share: float = 0.3
-    """Share of the steps, the first ones, in which half of the windows are a random run of
-    tokens said again and again: with it all shapes learn early to copy from their context."""
     horizon_tokens_per_parameter: float = 100.0
     """Length of the planned pre-training; it decides which depth-to-width ratio of the proxy
     stands for that of the candidate."""
@@ -73,9 +70,8 @@ class ProxySettings:
             value = getattr(self, field)
             if not (value > 0 and math.isfinite(value)):
                 refuse(field, "a finite number above 0")
-        for field in ("warm_start_share", "cooldown_share"):
-            if not 0 <= getattr(self, field) <= 1:
-                refuse(field, "from 0 to 1")
+        if not 0 <= self.cooldown_share <= 1:
+            refuse("cooldown_share", "from 0 to 1")
         if self.weight_decay < 0:
             refuse("weight_decay", "0 or more")
         if self.device not in ("auto", "cpu", "cuda"):
