@@ -143,8 +143,15 @@ class Console:
         if done > 0.2:
             elapsed_s = time.monotonic() - self._work_started_s
             left_s = elapsed_s / done * (self._trials - self._finished - sum(self._shares.values()))
-            parts.append(f"about {format_seconds(max(left_s, 0.0))} left")
+            parts.append(f"about {_coarse(left_s)} left")
         return ", ".join(parts)
+
+
+def _coarse(left_s: float) -> str:
+    """Time left, no finer than such a guess is."""
+    if left_s < 90:
+        return f"{max(round(left_s / 10), 0) * 10} s"
+    return f"{round(left_s / 60)} min"
 
 
 def describe(record: TrialRecord) -> str:

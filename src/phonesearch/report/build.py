@@ -174,11 +174,6 @@ def _warnings(folder: RunFolder, records: tuple[TrialRecord, ...], found: Front)
             f"This run is not finished: {len(records)} of {folder.settings.trials} trials. "
             f"Go on with `phonesearch run --resume {folder.path}`."
         )
-    if found.censored:
-        notes.append(
-            f"{len(found.censored)} candidates are not ranked, as their proxies have not learned "
-            "to copy from the context yet; more --proxy-tokens would tell."
-        )
     if not folder.settings.proxy.data:
         notes.append(
             "Proxies were trained on Python sources. Code is repetitive and overstates what "

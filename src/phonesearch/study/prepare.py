@@ -52,6 +52,12 @@ def prepare(
         SettingsError: If no candidate meets the constraints.
         CorpusError: If there is no text to train on, or too little.
     """
+    if profile.measured and settings.engine is not None:
+        raise SettingsError(
+            f"--engine cannot be chosen for {profile.name!r}, which is measured with ONNX Runtime."
+        )
+    if not profile.measured:
+        profile.engine(settings.engine)  # raises where there is none of that name
     observer.say(f"Solving search space {space.name!r} for {settings.budget:,} parameters")
     solved = at_budget(space, settings.budget, counting=settings.counting)
     observer.say(f"{len(solved):,} architectures are within 1 % of the budget")
