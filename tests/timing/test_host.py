@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -20,7 +22,7 @@ from phonesearch.onnx_export.graph import write_structure
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
 from phonesearch.timing.base import TimingBackend, TimingSettings
-from phonesearch.timing.host import HostBackend, fingerprint, num_physical_cores
+from phonesearch.timing.host import HostBackend, fingerprint, num_physical_cores, quota_cores
 from phonesearch.timing.host_worker import Turn, WorkerRequest
 
 SMALL = Candidate(
@@ -41,6 +43,29 @@ QUICK = TimingSettings(
     repetitions=3,
     decode_steps=4,
 )
+
+
+def workers_of(parent: int) -> list[int]:
+    """Ids of the measuring processes that `parent` has started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            its_parent = int(status.read_text(encoding="ascii").rpartition(")")[2].split()[1])
+            command = (status.parent / "cmdline").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        if its_parent == parent and b"host_worker" in command:
+            found.append(int(status.parent.name))
+    return found
+
+
+def is_running(process: int) -> bool:
+    """Whether it exists and is more than an entry that nobody has collected."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture(scope="module")
@@ -141,18 +166,11 @@ def test_a_killed_worker_is_an_error_that_names_the_signal(model_path: Path) -> 
     stop = threading.Event()
 
     def kill_the_worker() -> None:
-        mine = str(os.getpid())
         while not stop.wait(0.05):
-            for status in Path("/proc").glob("[0-9]*/stat"):
-                try:
-                    parent = status.read_text(encoding="ascii").rpartition(")")[2].split()[1]
-                    command = (status.parent / "cmdline").read_bytes()
-                except OSError:
-                    continue
-                if parent == mine and b"host_worker" in command:
-                    time.sleep(0.3)
-                    os.kill(int(status.parent.name), signal.SIGKILL)
-                    return
+            for worker in workers_of(os.getpid()):
+                time.sleep(0.3)
+                os.kill(worker, signal.SIGKILL)
+                return
 
     killer = threading.Thread(target=kill_the_worker)
     killer.start()
@@ -164,20 +182,52 @@ def test_a_killed_worker_is_an_error_that_names_the_signal(model_path: Path) -> 
         killer.join()
 
 
+def test_a_worker_ends_when_this_process_is_killed(model_path: Path) -> None:
+    """A process that measures is killed with no chance to clean up."""
+    program = (
+        "from pathlib import Path; from phonesearch.timing.base import TimingSettings; "
+        "from phonesearch.timing.host import HostBackend; "
+        f"HostBackend().time(Path({str(model_path)!r}), "
+        "TimingSettings(num_threads=1, prompt_tokens=32, repetitions=1_000_000))"
+    )
+    measuring = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        deadline = time.monotonic() + 30
+        while not (workers := workers_of(measuring.pid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1.5)  # past its imports, into its loop
+    finally:
+        measuring.kill()
+        measuring.wait()
+
+    deadline = time.monotonic() + 15
+    while any(is_running(worker) for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("content", "cores"),
+    [("max 100000\n", None), ("250000 100000\n", 2), ("50000 100000\n", 1)],
+)
+def test_the_quota_of_a_container_bounds_the_threads(
+    tmp_path: Path, content: str, cores: int | None
+) -> None:
+    cpu_max = tmp_path / "cpu.max"
+    cpu_max.write_text(content)
+
+    assert quota_cores(cpu_max) == cores
+    assert quota_cores(tmp_path / "absent") is None
+
+
 def test_a_worker_that_takes_too_long_is_given_up_and_gone(model_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(TimingError, match="took longer than 1 s"):
         HostBackend(timeout_s=1.0).time(model_path, replace(QUICK, repetitions=1_000_000))
 
     assert time.monotonic() - started < 20
-    mine = str(os.getpid())
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = status.read_text(encoding="ascii").rpartition(")")[2].split()[1]
-            command = (status.parent / "cmdline").read_bytes()
-        except OSError:
-            continue
-        assert not (parent == mine and b"host_worker" in command)
+    assert workers_of(os.getpid()) == []
 
 
 def test_a_turn_longer_than_the_rotary_tables_is_refused_before_it_runs(model_path: Path) -> None:

@@ -167,15 +167,30 @@ def _failure(model_path: str, returncode: int, errors: str) -> str:
 
 
 def num_physical_cores() -> int:
-    """Physical cores that this process may run on; logical ones where Linux cannot be asked."""
+    """Physical cores that this process may use, at least 1.
+
+    Linux is asked for siblings, the allowed set and the quota of a container; elsewhere these
+    are logical cores.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
-    allowed = os.sched_getaffinity(0)
     cores = set()
-    for cpu in allowed:
+    for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text(encoding="ascii").strip() if siblings.is_file() else cpu)
-    return len(cores)
+    return min(len(cores), quota_cores(Path("/sys/fs/cgroup/cpu.max")) or len(cores))
+
+
+def quota_cores(cpu_max: Path) -> int | None:
+    """Whole cores that a container's quota allows, at least 1; None where there is none.
+
+    Args:
+        cpu_max: The control group's file, `QUOTA PERIOD` in microseconds or `max PERIOD`.
+    """
+    if not cpu_max.is_file():
+        return None
+    quota, period = cpu_max.read_text(encoding="ascii").split()
+    return None if quota == "max" else max(int(quota) // int(period), 1)
 
 
 def fingerprint() -> str:

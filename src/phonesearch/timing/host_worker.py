@@ -9,8 +9,10 @@ a crash of one candidate reaches the next. The last line of stdout is the result
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 
 _SEED: Final = 0
 _MAX_DECODE_STEPS_IN_WARMUP: Final = 4
+_PARENT_POLL_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +142,24 @@ def measure(request: WorkerRequest) -> WorkerResult:
     )
 
 
+def _end_with_parent() -> None:
+    """End this process soon after its parent, which a `kill -9` gives no chance to do so.
+
+    A worker left behind would take cores from whatever is measured next.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> None:
     """Answer the request on stdin."""
+    _end_with_parent()
     request = WorkerRequest(**json.load(sys.stdin))
     result = measure(request)
     fields = {name: getattr(result, name) for name in WorkerResult.__slots__}
