@@ -67,7 +67,7 @@ def build(folder: RunFolder) -> Built:
         known=_known(folder),
         device_note=_device_note(folder, records),
         proxy_note=_proxy_note(folder, records),
-        warnings=_warnings(folder, records, found),
+        warnings=_warnings(folder, records),
         commands=_commands(folder, found),
     )
     try:
@@ -167,7 +167,7 @@ def _proxy_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
     )
 
 
-def _warnings(folder: RunFolder, records: tuple[TrialRecord, ...], found: Front) -> tuple[str, ...]:
+def _warnings(folder: RunFolder, records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
     notes = []
     if len(records) < folder.settings.trials:
         notes.append(
