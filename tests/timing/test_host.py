@@ -22,8 +22,9 @@ from phonesearch.onnx_export.graph import write_structure
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
 from phonesearch.timing.base import TimingBackend, TimingSettings
+from phonesearch.timing.exchange import WorkerRequest
 from phonesearch.timing.host import HostBackend, fingerprint, num_physical_cores, quota_cores
-from phonesearch.timing.host_worker import Turn, WorkerRequest
+from phonesearch.timing.host_worker import Turn
 
 SMALL = Candidate(
     vocab_size=256,
@@ -186,7 +187,8 @@ def test_a_worker_ends_when_this_process_is_killed(model_path: Path) -> None:
     """A process that measures is killed with no chance to clean up."""
     program = (
         "from pathlib import Path; from phonesearch.timing.base import TimingSettings; "
-        "from phonesearch.timing.host import HostBackend; "
+        "from phonesearch.timing.exchange import WorkerRequest
+from phonesearch.timing.host import HostBackend; "
         f"HostBackend().time(Path({str(model_path)!r}), "
         "TimingSettings(num_threads=1, prompt_tokens=32, repetitions=1_000_000))"
     )

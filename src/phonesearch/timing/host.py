@@ -16,7 +16,7 @@ import onnx
 
 from phonesearch.errors import TimingError
 from phonesearch.timing.base import Measurement, TimingSettings
-from phonesearch.timing.host_worker import WorkerRequest, WorkerResult
+from phonesearch.timing.exchange import WorkerRequest, WorkerResult
 
 _STDERR_LINES: Final = 8
 

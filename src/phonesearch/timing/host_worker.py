@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,33 +22,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from phonesearch.timing.exchange import WorkerRequest, WorkerResult
+
 _SEED: Final = 0
 _MAX_DECODE_STEPS_IN_WARMUP: Final = 4
 _PARENT_POLL_S: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerRequest:
-    """What to time, as `timing/host.py` sends it."""
-
-    model_path: str
-    prompt_tokens: int
-    generate_tokens: int
-    num_threads: int
-    warmup_runs: int
-    repetitions: int
-    decode_steps: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerResult:
-    """What was measured, as `timing/host.py` receives it."""
-
-    prefill_samples_s: list[float]
-    decode_samples_s: list[float]
-    peak_memory_bytes: int | None
-    onnxruntime_version: str
-    logits_finite: bool
 
 
 class Turn:
