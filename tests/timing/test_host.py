@@ -187,8 +187,7 @@ def test_a_worker_ends_when_this_process_is_killed(model_path: Path) -> None:
     """A process that measures is killed with no chance to clean up."""
     program = (
         "from pathlib import Path; from phonesearch.timing.base import TimingSettings; "
-        "from phonesearch.timing.exchange import WorkerRequest
-from phonesearch.timing.host import HostBackend; "
+        "from phonesearch.timing.host import HostBackend; "
         f"HostBackend().time(Path({str(model_path)!r}), "
         "TimingSettings(num_threads=1, prompt_tokens=32, repetitions=1_000_000))"
     )
