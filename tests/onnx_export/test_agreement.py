@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.errors import ExportError
 from phonesearch.model.decoder import Decoder
 from phonesearch.onnx_export.check import compare, run_in_chunks
+from phonesearch.onnx_export.quantise import as_deployed
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
 
@@ -113,6 +115,26 @@ def test_padding_on_the_left_does_not_change_the_portable_graph(
     alone = run_in_chunks(model, input_ids[:, 2:], [2, 1, 1])
     assert np.isfinite(padded).all()
     np.testing.assert_allclose(padded[:, 2:], alone, atol=1e-4)
+
+
+def test_both_forms_keep_the_same_keys_and_values_in_the_cache(
+    tiny: Candidate, tmp_path: Path
+) -> None:
+    # Logits alone would not show rotary positions that are all shifted alike.
+    settings = CASES["int4"][0]
+    weights = as_deployed(tiny, settings, spread_weights(tiny))
+    input_ids = np.array([[9, 2, 6, 5]], dtype=np.int64)
+    caches = []
+    for case in ("int4", "portable float32"):
+        model = export(tiny, tmp_path / case, CASES[case][0], weights=weights)
+        session = onnxruntime.InferenceSession(str(model.path), providers=["CPUExecutionProvider"])
+        empty = np.zeros((1, 2, 0, 16), dtype=np.float32)
+        past = {item.name: empty for item in session.get_inputs() if "past" in item.name}
+        inputs = {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids), **past}
+        caches.append(session.run(["present.0.key", "present.1.value"], inputs))
+    for deployed, portable in zip(*caches, strict=True):
+        assert deployed.shape == (1, 2, 4, 16)
+        np.testing.assert_allclose(portable, deployed, atol=1e-4)
 
 
 def test_a_comparison_of_last_logits_only_is_refused(tiny: Candidate, tmp_path: Path) -> None:

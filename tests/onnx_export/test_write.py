@@ -87,7 +87,8 @@ def test_a_tied_table_is_stored_once_for_look_up_and_head(tiny: Candidate, tmp_p
 
 
 def test_large_tensors_start_on_a_page_and_none_overlap(tmp_path: Path, tiny: Candidate) -> None:
-    candidate = replace(tiny, vocab_size=4096)
+    # Sizes of no round number; the head comes after tensors of all sizes.
+    candidate = replace(tiny, vocab_size=4099, hidden_size=69, tie_word_embeddings=False)
     spans = sorted(set(places(export(candidate, tmp_path, GraphSettings())).values()))
     assert any(length >= 65536 for _, length in spans)
     end = 0
@@ -212,6 +213,28 @@ def test_a_write_that_the_system_refuses_leaves_the_earlier_export_whole(
     assert str(tmp_path) in str(caught.value)
     assert {item: item.read_bytes() for item in tmp_path.iterdir()} == files
     assert before.path in files
+
+
+def test_a_failure_after_the_weights_leaves_no_graph_of_other_weights(
+    tiny: Candidate, tmp_path: Path
+) -> None:
+    # Many layers of almost no weights: the graph is the larger file, and the one refused.
+    candidate = replace(
+        tiny,
+        vocab_size=16,
+        hidden_size=16,
+        intermediate_size=16,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        num_hidden_layers=60,
+        max_position_embeddings=8,
+    )
+    before = export(candidate, tmp_path, GraphSettings())
+    weights_bytes = before.data_path.stat().st_size
+    assert weights_bytes < before.path.stat().st_size
+    with largest_file(weights_bytes), pytest.raises(ExportError, match="File too large"):
+        export(candidate, tmp_path, GraphSettings(), seed=1)
+    assert [item.name for item in tmp_path.iterdir()] == ["model.onnx.data"]
 
 
 def test_an_interrupted_export_leaves_no_graph_and_no_half_file(

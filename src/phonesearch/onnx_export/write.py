@@ -121,7 +121,7 @@ def export(
             # A graph must never stand beside weights that are not its own.
             path.unlink(missing_ok=True)
         with _temporary(path) as stream:
-            stream.write(graph)
+            _write(stream, memoryview(graph))
     except OSError as error:
         raise ExportError(
             f"The export to {folder} failed ({needed:,} bytes were to be written): "
