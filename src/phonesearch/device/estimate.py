@@ -20,6 +20,6 @@ class LatencyEstimate:
     device: str
     """Name of the profile."""
     engine: str
-    """Inference engine and weight width of the profile's coefficients, `name/bits`."""
+    """Key of the profile's engine, which names its weight width too."""
     profile_sha256: str
     """Hash of the profile file, so that a number can be traced to its coefficients."""

@@ -11,9 +11,9 @@ from phonesearch.candidate.count import peak_memory_bytes
 from phonesearch.device.cost import predict
 from phonesearch.device.estimate import LatencyEstimate
 from phonesearch.device.profile import DeviceProfile
-from phonesearch.onnx_export.write import export
 from phonesearch.onnx_export.graph import build_structure
 from phonesearch.onnx_export.settings import GraphSettings
+from phonesearch.onnx_export.write import export
 from phonesearch.timing.base import Measurement, TimingSettings
 from phonesearch.timing.host import HostBackend
 
