@@ -38,6 +38,8 @@ BIASES = {"attention_bias": True, "attention_out_bias": True}
 EXPRESSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     "gated": ("llama", {}),
     "untied": ("llama", {"tie_word_embeddings": False}),
+    "no default": ("llama", {"rms_norm_eps": 1e-5, "rope_theta": 5e5, "vocab_size": 300}),
+    "longer context": ("arcee", {"ffn_type": "plain", "max_position_embeddings": 8192}),
     "wide heads": ("llama", {"head_dim": 48}),
     "biases": ("llama", {**BIASES, "mlp_bias": True, "hidden_act": "gelu"}),
     "llama3 rope": ("llama", {"rope_scaling": LLAMA3, "rope_theta": 5e5}),

@@ -141,6 +141,13 @@ def test_without_a_tokenizer_the_last_id_ends_a_generation_and_zero_does_not(
     assert "it is the last id, 255." in (folder / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_cache_is_written_in_place(tiny: Candidate, tmp_path: Path) -> None:
+    """Otherwise the runtime copies the whole cache at every token."""
+    folder = export_to("onnx", tiny, tmp_path / "model")
+    config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+    assert config["search"]["past_present_share_buffer"] is True
+
+
 def test_the_seed_chooses_the_random_weights(tiny: Candidate, tmp_path: Path) -> None:
     def weights(name: str, seed: int) -> bytes:
         folder = export_to("onnx", tiny, tmp_path / name, seed=seed)

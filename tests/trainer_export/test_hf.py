@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,18 @@ def test_a_special_token_without_an_id_is_refused(
         export_to("hf", tiny, tmp_path / "model", tokenizer=tokenizer_folder)
 
 
+def test_ids_with_gaps_count_up_to_the_highest(
+    tiny: Candidate, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    path = tokenizer_folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    last = max(content["model"]["vocab"], key=content["model"]["vocab"].get)
+    content["model"]["vocab"][last] = 300
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(TrainerExportError, match=r"`vocab_size` 256 is too small.*up to 300"):
+        export_to("hf", tiny, tmp_path / "model", tokenizer=tokenizer_folder)
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tiny: Candidate, tmp_path: Path) -> None:
     with pytest.raises(TrainerExportError, match=r"no tokenizer at .*tokenizer\.json is needed"):
         export_to("hf", tiny, tmp_path / "model", tokenizer=tmp_path)
@@ -124,6 +137,8 @@ def test_a_weights_file_is_read_back_bit_for_bit(dtype: torch.dtype, tmp_path: P
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], state[name]) for name in state)
     assert all(read[name].dtype == dtype for name in state)
+    content = (tmp_path / "x.safetensors").read_bytes()
+    assert int.from_bytes(content[:8], "little") % 8 == 0, "tensors must start aligned"
 
 
 def test_integers_are_no_weights(tmp_path: Path) -> None:
