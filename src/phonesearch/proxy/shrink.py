@@ -21,6 +21,8 @@ _LOG_ASPECT_PER_LOG_SIZE: Final = 0.311
 _LOG_ASPECT_PER_LOG_HORIZON: Final = -0.286
 _WEIGHT_FFN, _WEIGHT_HEADS, _WEIGHT_GROUP, _WEIGHT_ASPECT = 4.0, 1.0, 0.5, 0.3
 """How much one unit of log error in each ratio costs when whole numbers force a choice."""
+_GOOD_SIZE, _WORST_SIZE, _WORST_FFN = 0.005, 0.02, 0.25
+"""Share by which a proxy may miss its parameters (wanted, allowed) and feed-forward ratio."""
 
 
 def log_best_aspect(parameters: float, *, tokens_per_parameter: float) -> float:
@@ -140,7 +142,7 @@ def _widths(
     step = max(2, 2 ** int(math.log2(max(exact, 1.0) / 48))) if exact > 48 else 2
     nearest = round(exact / step) * step
     found = []
-    for hidden in range(max(_MIN_WIDTH, nearest - 6 * step), nearest + 6 * step + 1, step):
+    for hidden in range(max(_MIN_WIDTH, nearest - 8 * step), nearest + 8 * step + 1, step):
         exact_heads = _heads_ratio(candidate) * hidden / HEAD_DIM
         fewest = max(1, math.floor(exact_heads))
         for heads in (fewest, fewest + 1):
@@ -200,17 +202,19 @@ def _solved(
 
 
 def _cost(candidate: Candidate, proxy: Candidate, log_aspect: float, target: int) -> float:
-    """How badly a proxy keeps what should be kept; 0 is exact."""
+    """How badly a proxy keeps what should be kept; 0 is exact, infinity not at all."""
 
     def error(have: float, want: float) -> float:
         return abs(math.log(have / want))
 
     miss = abs(non_embedding_parameters(proxy) / target - 1)
+    if miss > _WORST_SIZE or error(_ffn_ratio(proxy), _ffn_ratio(candidate)) > _WORST_FFN:
+        return math.inf
     aspect = math.log(proxy.hidden_size / proxy.num_hidden_layers)
     return (
         _WEIGHT_FFN * error(_ffn_ratio(proxy), _ffn_ratio(candidate))
         + _WEIGHT_HEADS * error(_heads_ratio(proxy), _heads_ratio(candidate))
         + _WEIGHT_GROUP * error(_group(proxy), _group(candidate))
         + _WEIGHT_ASPECT * abs(aspect - log_aspect)
-        + (1000 * miss if miss > 0.005 else 0.0)
+        + (1000 * miss if miss > _GOOD_SIZE else 0.0)
     )
