@@ -20,7 +20,7 @@ class ProxySettings:
     budget; others in proportion."""
     tokens: int = 600_000
     """Training tokens, rounded down to whole batches."""
-    batch_size: int = 4
+    batch_size: int = 2
     """Windows a step."""
     context_length: int = 128
     """Tokens a window."""
