@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -264,8 +266,29 @@ def test_an_export_leaves_the_threads_of_torch_as_they_were(
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        export(tiny, tmp_path, PORTABLE, progress=lambda *now: seen.append(torch.get_num_threads()))
+        export(
+            tiny,
+            tmp_path,
+            PORTABLE,
+            weights=Decoder(tiny).state_dict(),
+            progress=lambda *now: seen.append(torch.get_num_threads()),
+        )
         assert set(seen) == {1}
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_an_export_for_timing_needs_no_torch(tmp_path: Path) -> None:
+    """Importing torch takes longer than writing the weights of a small model."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from phonesearch.candidate.config import Candidate\n"
+        "from phonesearch.trainer_export.base import export_to\n"
+        "tiny = Candidate(vocab_size=256, hidden_size=64, intermediate_size=160,\n"
+        "    num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16)\n"
+        f"export_to('onnx', tiny, Path({str(tmp_path / 'out')!r}))\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -11,24 +11,25 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import onnx
-import torch
-from torch import Tensor
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import ExportError
-from phonesearch.onnx_export.contents import Contents, RandomContents, TrainedContents
+from phonesearch.onnx_export.contents import Contents, RandomContents
 from phonesearch.onnx_export.deployment import require_runnable
 from phonesearch.onnx_export.fragment import DATA_FILE
 from phonesearch.onnx_export.graph import OPSET, build_structure, stored_tensors
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.tensors import Tensor as StoredTensor
 from phonesearch.units import KIB
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GRAPH_FILE: Final = "model.onnx"
 PAGE_ALIGNMENT: Final = 4096
@@ -96,10 +97,14 @@ def export(
     if settings.form == "deployment":
         require_runnable(candidate)
     contents: Contents
+    converting: AbstractContextManager[None] = nullcontext()
     if weights is None:
         contents = RandomContents(candidate, seed=seed)
-    else:
+    else:  # torch takes seconds to import, so an export for timing goes without
+        from phonesearch.onnx_export.trained import TrainedContents, one_thread
+
         contents = TrainedContents(candidate, weights)
+        converting = one_thread()
     model = build_structure(candidate, settings)
     tensors = stored_tensors(candidate, settings)
     regions = _lay_out(tensors)
@@ -116,7 +121,7 @@ def export(
                 f"The export to {folder} needs {needed:,} bytes, but only {free:,} are free "
                 "there. Free space or choose another folder; nothing was written."
             )
-        with _temporary(data_path) as stream, _one_thread():
+        with _temporary(data_path) as stream, converting:
             _write_regions(stream, tensors, regions, contents, progress)
             # A graph must never stand beside weights that are not its own.
             path.unlink(missing_ok=True)
@@ -195,21 +200,6 @@ def _write(stream: BinaryIO, piece: memoryview) -> None:
     """Write all of `piece`; an unbuffered file may take less in one call."""
     while len(piece):
         piece = piece[stream.write(piece) :]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch convert on one core.
-
-    Pieces are too small to share out: with two threads on two cores that were busy otherwise,
-    an export took ten times as long as with one, waiting at every step.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -280,6 +280,8 @@ def _at_width(
         & (low <= high)
         & (width >= step)
         & ((group == 1) | (heads > 1))  # one query head has nothing to group
+        # transformers has a plain feed-forward network in Arcee only, which wants this
+        & ((matrices == 3) | (hidden % heads == 0))
     )
     return _Solved(
         legal=legal,

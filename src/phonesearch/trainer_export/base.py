@@ -6,17 +6,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Final
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import TrainerExportError
-from phonesearch.model.weights import weights_for
 from phonesearch.trainer_export.deployment import Deployment
 from phonesearch.trainer_export.hf import HuggingFace
 from phonesearch.trainer_export.request import ExportRequest, TrainerExporter
 from phonesearch.trainer_export.tokenizer import read_tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TARGETS: Final[dict[str, TrainerExporter]] = {
     "hf": HuggingFace(),
@@ -63,9 +63,13 @@ def export_to(
         raise TrainerExportError(
             f"There is no export target {target!r}; there are {', '.join(TARGETS)}."
         )
+    if weights is not None:  # torch takes seconds to import, so an export without goes without
+        from phonesearch.model.weights import weights_for
+
+        weights = weights_for(candidate, weights)
     request = ExportRequest(
         candidate=candidate,
-        weights=None if weights is None else weights_for(candidate, weights),
+        weights=weights,
         seed=seed,
         tokenizer=None if tokenizer is None else read_tokenizer(tokenizer),
         progress=progress,

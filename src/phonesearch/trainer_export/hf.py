@@ -11,7 +11,6 @@ from phonesearch.candidate.huggingface import to_config
 from phonesearch.errors import TrainerExportError, UnsupportedConfigError
 from phonesearch.files import write_json, write_text
 from phonesearch.trainer_export.request import ExportRequest
-from phonesearch.trainer_export.weights_file import write_safetensors
 
 
 class HuggingFace:
@@ -46,6 +45,8 @@ class HuggingFace:
         if request.tokenizer is not None:
             request.tokenizer.copy_to(folder)
         if request.weights is not None:
+            from phonesearch.trainer_export.weights_file import write_safetensors
+
             write_safetensors(
                 folder / "model.safetensors", request.weights, progress=request.progress
             )
