@@ -84,6 +84,16 @@ def test_a_result_holds_what_makes_it_comparable(
     assert 0 < trained.standard_error < trained.bits_per_byte
 
 
+def test_a_proxy_passes_the_guard_exactly_when_its_copy_gap_is_large_enough(
+    corpus: Corpus, settings: ProxySettings, full_size: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(settings, tokens=1280)
+    for threshold, passed in ((-10.0, True), (10.0, False)):
+        monkeypatch.setattr(train, "COPY_GAP_PASSED_NATS", threshold)
+        loss = train_proxy(full_size, corpus, short, reference_parameters=REFERENCE)
+        assert loss.passed_transition is passed
+
+
 def test_settings_survive_being_written_and_read(settings: ProxySettings) -> None:
     written = json.loads(json.dumps(asdict(settings)))
     assert structure(written, ProxySettings, path=Path("settings.json")) == settings

@@ -11,7 +11,9 @@ PROXY_CAVEAT: Final = (
     "activation, its ratio and shared key/value heads are worth. It cannot tell depth from width: "
     "short training favours shallow, wide shapes, so each proxy's depth is set by a law fitted to "
     "published models, which is assumed here and not tested. The embedded corpus is mostly "
-    "program code, whose repetition exaggerates the worth of copying, and so of attention. "
+    "program code, whose repetition exaggerates the worth of copying, and so of attention. All "
+    "proxies get one aid that full-size models lack, keys mixed with the token before, or most "
+    "would not learn to copy in this time; one with few key/value heads may gain more from it. "
     "Differences smaller than about two standard errors are ties; choose the faster one."
 )
 """What a reader must know beside every proxy loss. Source: for the bias of short training,

@@ -117,6 +117,7 @@ def recipe(
     return {
         **fields,
         "recipe_version": RECIPE_VERSION,
+        "smeared_keys": True,
         "scored_windows": num_windows,
         "corpus": corpus.description,
         "corpus_fingerprint": corpus.fingerprint,
