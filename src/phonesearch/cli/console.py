@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from phonesearch.device.speed import Speed
     from phonesearch.study.record import TrialRecord
 
+_LINE_INTERVAL_S = 30.0
+"""Between lines on the state of trainings, where there is no terminal to draw bars on."""
+
 
 def cache_dir() -> Path:
     """Where tokenised corpora are kept between runs."""
@@ -48,6 +51,7 @@ class Console:
         self._finished = 0
         self._started_s = time.monotonic()
         self._work_started_s = time.monotonic()
+        self._last_line_s = time.monotonic()
         self._new = 0
         self._fastest: tuple[float, int] | None = None
         self._best: tuple[float, int] | None = None
@@ -91,6 +95,10 @@ class Console:
     def training(self, trial: int, tokens: int, total_tokens: int) -> None:
         """Move the bars."""
         self._shares[trial] = min(tokens / total_tokens, 1.0)
+        if self._progress is None and time.monotonic() - self._last_line_s > _LINE_INTERVAL_S:
+            self._last_line_s = time.monotonic()
+            shares = ", ".join(f"{name} at {share:.0%}" for name, share in self._shares.items())
+            self.say(f"   training the proxies of trials {shares}; {self._standing()}")
         if self._progress is not None and trial in self._bars and self._overall is not None:
             self._progress.update(self._bars[trial], completed=self._shares[trial])
             self._progress.update(
