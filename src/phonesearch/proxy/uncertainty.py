@@ -28,8 +28,8 @@ COPY_GAP_PASSED_NATS: Final = 0.30
 Source: windows of 128 tokens, 0.3M and 0.55M parameters, 2026-11-24. Before copying sets in the
 gap is 0.02 to 0.14 in eleven trainings of ten recipes, whatever their loss; the six shapes in
 the table of `phonesearch.proxy.settings` end between 0.38 and 0.58. Smeared keys make the onset
-gradual, so any threshold cuts a slope: 0.30 lies between, and the two proxies of a real run
-that ended at 0.25 and 0.29 had the highest losses of its first six. With longer windows the
+gradual, so any threshold cuts a slope: 0.30 lies between, and of the first six proxies of a real
+run, the two that ended at 0.25 and 0.29 had the highest losses. With longer windows the
 gap before is larger (0.10 to 0.24 at 256 tokens), so the threshold is for 128 tokens.
 """
 
