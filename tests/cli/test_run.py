@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -18,18 +19,17 @@ from phonesearch.candidate.count import total_parameters
 from phonesearch.candidate.huggingface import read_candidate
 from phonesearch.cli import app
 
-TINY = ["--space", "tiny", "--budget", "300k", "--proxy-parameters", "8k", "--proxy-tokens", "4k"]
+TINY = ["--space", "tiny", "--budget", "300k", "--proxy-parameters", "20k", "--proxy-tokens", "8k"]
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random lines, each said six times: what copies is learned within seconds."""
     folder = tmp_path_factory.mktemp("text")
+    generator = random.Random(0)
     for part in range(40):
-        lines = [
-            f"The {n}th line says {n % 7} of {n % 13}, and then {n * part % 97}.\n"
-            for n in range(part * 300, part * 300 + 300)
-        ]
-        (folder / f"{part}.txt").write_text("".join(lines))
+        lines = ["".join(generator.choices("abcdefghijklmnop ", k=60)) + "\n" for _ in range(60)]
+        (folder / f"{part}.txt").write_text("".join(line * 6 for line in lines))
     return folder
 
 
@@ -43,6 +43,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "first"
     options = [*TINY, "--trials", "4", "--data", str(text), "--out", str(folder)]
+    options += ["--proxy-tokens", "150k"]
     done = CliRunner().invoke(app, ["run", *options])
     assert done.exit_code == 0, done.output
     assert "report.html" in done.stdout
@@ -77,6 +78,7 @@ def test_a_run_leaves_everything_that_it_promises(run: Path) -> None:
 def test_front_candidates_are_configs_with_exactly_the_counted_parameters(run: Path) -> None:
     found = json.loads((run / "front.json").read_text())
     folders = sorted((run / "candidates").iterdir())
+    assert found["members"]
     assert len(folders) == len(found["members"])
     for folder in folders:
         record = json.loads((folder / "record.json").read_text())

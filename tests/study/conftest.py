@@ -45,7 +45,7 @@ def settings(text_folder: Path) -> RunSettings:
         trials=4,
         jobs=2,
         proxy=ProxySettings(
-            parameters=8_000,
+            parameters=20_000,
             tokens=2_048,
             context_length=32,
             vocab_size=300,

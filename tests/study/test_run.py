@@ -172,12 +172,11 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_never_was(
     seen: tuple[TrialRecord, ...] = ()
     numbers: set[int] = set()
     for _ in range(10):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "prepared\n"
-        time.sleep(float(generator.uniform(0, 9)))
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "prepared\n"
+            time.sleep(float(generator.uniform(0, 9)))
+            os.kill(process.pid, signal.SIGKILL)
         records = read_records(folder) if (folder.path / "study.db").is_file() else ()
         assert {record.number: record for record in seen} == {
             record.number: record for record in records if record.number in numbers
