@@ -173,6 +173,8 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_works(tmp_path: Path, text: Path)
         [sys.executable, "-m", "phonesearch.cli", "run", *options],
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that started the tests in the background has them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     for line in process.stderr:

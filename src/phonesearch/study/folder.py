@@ -118,9 +118,19 @@ def open_folder(path: Path) -> RunFolder:
 
 
 def raise_trials(folder: RunFolder, trials: int) -> RunFolder:
-    """The same run, asked for more trials. What a trial is does not depend on their number."""
+    """The same run, asked for more trials. What a trial is does not depend on their number.
+
+    Raises:
+        RunFolderError: If the settings cannot be written.
+    """
     settings = replace(folder.settings, trials=trials)
-    _write_settings(folder.path, settings)
+    try:
+        _write_settings(folder.path, settings)
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder.path / 'settings.yaml'} cannot be written: {error.strerror}. Nothing was "
+            "changed; free some disk space and try again."
+        ) from error
     return replace(folder, settings=settings)
 
 
