@@ -31,7 +31,14 @@ from phonesearch.study.sampler import (
     distributions,
     make_sampler,
 )
-from phonesearch.study.store import end, keep, open_study, read_records, stored_record
+from phonesearch.study.store import (
+    database_problem,
+    end,
+    keep,
+    open_study,
+    read_records,
+    stored_record,
+)
 from phonesearch.study.workers import ProxyPool, TrainingJob, proxy_pool
 
 _NUM_STARTUP_TRIALS = 6
@@ -75,7 +82,7 @@ def search(
             _to_the_end(run)
         except optuna.exceptions.StorageInternalError as error:
             raise RunFolderError(
-                f"{folder.path / 'study.db'} cannot be written ({error.__cause__ or error}). "
+                f"{folder.path / 'study.db'} cannot be written ({database_problem(error)}). "
                 "Finished trials are kept. Free some disk space, then: "
                 f"phonesearch run --resume {folder.path}"
             ) from error

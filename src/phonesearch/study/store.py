@@ -41,13 +41,20 @@ def open_study(folder: RunFolder) -> optuna.Study:
         )
     except Exception as error:  # SQLAlchemy and sqlite3 have no common base for a damaged file
         raise RunFolderError(
-            f"{folder.path / 'study.db'} cannot be opened: {error}. If it is damaged, restore it "
-            "from a copy, or start a new run with --out."
+            f"{folder.path / 'study.db'} cannot be opened ({database_problem(error)}). If it is "
+            "damaged, restore it from a copy, or start a new run with --out."
         ) from error
     with warnings.catch_warnings():  # the names are for optuna-dashboard; nothing here reads them
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([f"{folder.settings.speed}_tokens_per_s", "proxy_bits_per_byte"])
     return study
+
+
+def database_problem(error: BaseException) -> str:
+    """What the database itself said, without the statement and its parameters."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).splitlines()[0]
 
 
 def keep(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) -> None:
