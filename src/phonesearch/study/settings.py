@@ -73,7 +73,11 @@ class RunSettings:
 
 
 def default_jobs() -> int:
-    """One a core that this process may use, up to 8."""
+    """One a core that this process may use, up to 8; one where proxies train on a GPU."""
+    import torch  # here, as reading the settings of a run must not wait for it
+
+    if torch.cuda.is_available():
+        return 1
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS or Windows
