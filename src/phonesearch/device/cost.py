@@ -10,6 +10,10 @@ For a run over M new tokens (a prefill of M, or a decode step with M = 1):
 * embedding lookup, norms, activations, sums: bytes in and out / bandwidth;
 * every node that touches activations: seconds per call.
 
+Weight bytes are those of the engine, which may hold other widths than the graph: a matrix of N
+rows and K columns has N K b / 8 bytes at the b bits of the engine, plus the graph's scales (a
+float32 each block of weights) below 16 bits and none from there on.
+
 Each term is non-negative and grows with every dimension of the model and with M.
 Left out: sampling, tokenisation, throttling, first-run costs.
 
@@ -24,14 +28,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import onnx
 
 from phonesearch.device.estimate import LatencyEstimate
 from phonesearch.device.profile import Coefficients, DeviceProfile
 from phonesearch.device.speed import Span, Speed
-from phonesearch.device.work import CATEGORIES, Attention, GraphWork, MatMul, graph_work
+from phonesearch.device.work import CATEGORIES, Attention, GraphWork, MatMul, at_width, graph_work
 from phonesearch.errors import ProfileError
+
+_SHAPE_BITS: Final = 4
+"""Width of the deployment graph as it is built by default; only its shape counts then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +82,9 @@ def predict(
         generate_tokens: Tokens generated after it, at least 1; the prefill gives the first.
 
     Raises:
-        ProfileError: If the profile has no such engine, the graph has other weight widths
-            than the engine was fitted on, holds nodes that cannot be timed, or a length is
-            below 1.
+        ProfileError: If the profile has no such engine, the graph is neither the 4-bit one,
+            which stands for the shape at any width, nor of the engine's width, holds nodes
+            that cannot be timed, or a length is below 1.
     """
     if prompt_tokens < 1 or generate_tokens < 1:
         raise ProfileError(
@@ -85,13 +93,15 @@ def predict(
         )
     name, chosen = profile.engine(engine)
     work = graph_work(structure)
-    if work.weight_bits != (chosen.weight_bits,):
+    if work.weight_bits not in ((_SHAPE_BITS,), (chosen.weight_bits,)):
         widths = ", ".join(str(bits) for bits in work.weight_bits)
         raise ProfileError(
             f"Engine {name!r} of device {profile.name!r} was fitted on {chosen.weight_bits}-bit "
             f"weights and the graph has {widths or 'no'}-bit ones. Export it with "
-            f"weight_bits={chosen.weight_bits}, or choose another engine."
+            f"weight_bits={_SHAPE_BITS}, which stands for its shape at any width, or choose "
+            "another engine."
         )
+    work = at_width(work, chosen.weight_bits)
     known = rates(chosen.coefficients)
     prefill = run_seconds(work, known, new_tokens=prompt_tokens, past_tokens=0)
     middle = prompt_tokens + generate_tokens // 2

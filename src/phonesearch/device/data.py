@@ -41,6 +41,8 @@ class PublishedSpeed:
     engine: str
     """Our name of the engine and weight width, as in the profiles."""
     model_id: str
+    quantisation: str
+    """As printed."""
     block_size: int
     """Weights that share a scale."""
     prompt_tokens: int | None
@@ -64,6 +66,7 @@ def published_speeds() -> tuple[PublishedSpeed, ...]:
             soc_id=row["soc_id"],
             engine=row["engine"],
             model_id=row["model_id"],
+            quantisation=row["quantisation"],
             block_size=int(row["block_size"]),
             prompt_tokens=int(row["prompt_tokens"]) if row["prompt_tokens"] else None,
             generate_tokens=int(row["generate_tokens"]) if row["generate_tokens"] else None,

@@ -2,7 +2,11 @@
 
 The cost model of `device/cost.py` is fitted as it stands: non-negative least squares of the log
 of predicted over measured time, every distinct architecture with the same weight however many
-rows it has. Error is found by leaving out one architecture at a time.
+rows it has, second-hand rows half as much. Error is found by leaving out one architecture at a
+time.
+
+What the rows cannot tell is given: the matmul rate where no row has a prefill, the cost of a
+call where the architectures are too few, or too alike in size, to tell it from the bandwidth.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
@@ -20,7 +25,7 @@ from scipy.optimize import least_squares
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.device.cost import Rates, run_seconds
-from phonesearch.device.work import GraphWork, graph_work
+from phonesearch.device.work import GraphWork, at_width, graph_work
 from phonesearch.errors import ProfileError
 from phonesearch.onnx_export.graph import build_structure
 from phonesearch.onnx_export.settings import GraphSettings
@@ -31,6 +36,9 @@ ASSUMED_PROMPT_TOKENS: Final = 64
 ASSUMED_GENERATE_TOKENS: Final = 128
 """Where a source gives no lengths: those of the ExecuTorch Llama tables. At such contexts
 attention is a few percent of a decode step, so that this matters little."""
+
+LEAST_SECONDS_PER_CALL: Final = 1e-6
+"""No fit goes below: waking a pool of threads alone takes a microsecond."""
 
 _MIN_OWN_ARCHITECTURES: Final = 4
 """A phase with fewer cannot tell its own spread between architectures."""
@@ -47,6 +55,8 @@ class SpeedRow:
     generate_tokens: int | None = None
     prefill_tokens_per_s: float | None = None
     decode_tokens_per_s: float | None = None
+    weight: float = 1.0
+    """How much it counts beside other rows, above 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +68,8 @@ class Priors:
     matmul_tile_rows: float
     matmul_ops_per_s: float | None = None
     """Used where no row has a prefill; ignored otherwise."""
+    seconds_per_call: float | None = None
+    """Taken as it is where given; None fits it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +88,10 @@ class PhaseError:
     kendall_tau: float | None
     """Rank correlation of predicted and measured time between architectures (medians of
     their rows); None for fewer than three."""
+
+    def share_within(self, limit: float) -> float:
+        """Share of the rows whose absolute relative error is at most `limit`."""
+        return statistics.fmean(abs(math.expm1(log)) <= limit for log in self.log_errors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +115,7 @@ class _Case:
     new_tokens: int
     past_tokens: int
     measured_s: float
+    weight: float
 
     def log_error(self, known: Rates) -> float:
         predicted = run_seconds(
@@ -107,13 +124,12 @@ class _Case:
         return math.log(sum(predicted.values()) / self.measured_s)
 
 
-def fit_engine(
-    rows: Sequence[SpeedRow], priors: Priors, *, weight_bits: Literal[4, 8]
-) -> EngineFit:
+def fit_engine(rows: Sequence[SpeedRow], priors: Priors, *, weight_bits: int) -> EngineFit:
     """Fit bandwidth, seconds per call and, where rows have a prefill, the matmul rate.
 
     Args:
-        rows: Speeds of one engine on one device, of at least three architectures with decode.
+        rows: Speeds of one engine on one device, of at least three architectures with decode;
+            two are enough where `priors` gives the seconds per call.
         priors: What the rows cannot tell.
         weight_bits: Width of the weights in the rows.
 
@@ -122,9 +138,10 @@ def fit_engine(
     """
     cases = _cases(rows, weight_bits)
     decoded = {case.architecture for case in cases if case.phase == "decode"}
-    if len(decoded) < 3:
+    needed = 3 if priors.seconds_per_call is None else 2
+    if len(decoded) < needed:
         raise ProfileError(
-            "A fit needs decode speeds of at least 3 different architectures, got "
+            f"A fit needs decode speeds of at least {needed} different architectures, got "
             f"{len(decoded)}. Add rows, or take the profile of a like device."
         )
     prefilled = any(case.phase == "prefill" for case in cases)
@@ -171,11 +188,16 @@ def borrows_decode_error(fit: EngineFit) -> bool:
     return fit.prefill is not None and fit.prefill.num_models < _MIN_OWN_ARCHITECTURES
 
 
-def _cases(rows: Sequence[SpeedRow], weight_bits: Literal[4, 8]) -> list[_Case]:
+@lru_cache(maxsize=256)
+def _work(candidate: Candidate, block_size: int) -> GraphWork:
+    """Work of the 4-bit deployment graph."""
+    return graph_work(build_structure(candidate, GraphSettings(block_size=block_size)))
+
+
+def _cases(rows: Sequence[SpeedRow], weight_bits: int) -> list[_Case]:
     cases = []
     for row in rows:
-        settings = GraphSettings(weight_bits=weight_bits, block_size=row.block_size)
-        work = graph_work(build_structure(row.candidate, settings))
+        work = at_width(_work(row.candidate, row.block_size), weight_bits)
         # The rotary base changes no time: models that differ in it are one architecture.
         architecture = replace(row.candidate, rope_theta=10000.0, rope_scaling=None)
         prompt = row.prompt_tokens or ASSUMED_PROMPT_TOKENS
@@ -190,6 +212,7 @@ def _cases(rows: Sequence[SpeedRow], weight_bits: Literal[4, 8]) -> list[_Case]:
                     new_tokens=1,
                     past_tokens=prompt + generate // 2,
                     measured_s=1 / row.decode_tokens_per_s,
+                    weight=row.weight,
                 )
             )
         if row.prefill_tokens_per_s is not None:
@@ -202,6 +225,7 @@ def _cases(rows: Sequence[SpeedRow], weight_bits: Literal[4, 8]) -> list[_Case]:
                     new_tokens=prompt,
                     past_tokens=0,
                     measured_s=prompt / row.prefill_tokens_per_s,
+                    weight=row.weight,
                 )
             )
     return cases
@@ -210,36 +234,50 @@ def _cases(rows: Sequence[SpeedRow], weight_bits: Literal[4, 8]) -> list[_Case]:
 def _solve(cases: Sequence[_Case], priors: Priors) -> Rates:
     """Coefficients that fit `cases` best."""
     share = [
-        sum(one.architecture == case.architecture and one.phase == case.phase for one in cases)
+        case.weight
+        / sum(
+            one.weight
+            for one in cases
+            if one.architecture == case.architecture and one.phase == case.phase
+        )
+        * max(
+            one.weight
+            for one in cases
+            if one.architecture == case.architecture and one.phase == case.phase
+        )
         for case in cases
     ]
-    weights: NDArray[np.float64] = np.array([1 / math.sqrt(count) for count in share])
+    weights: NDArray[np.float64] = np.sqrt(np.array(share))
     fit_matmul = any(case.phase == "prefill" for case in cases)
+    fit_calls = priors.seconds_per_call is None
+    # Scaled to order 1: seconds per 10 GB, per 10 000 calls, per 100 G operations.
+    parts = [(1e-10, 1e-3, 0.3)]  # scale, lowest, start
+    if fit_calls:
+        parts.append((1e-4, LEAST_SECONDS_PER_CALL / 1e-4, 0.5))
+    if fit_matmul:
+        parts.append((1e-11, 1e-3, 0.3))
+    scale, lowest, start = (np.array(column) for column in zip(*parts, strict=True))
 
     def as_rates(values: NDArray[np.float64]) -> Rates:
-        matmul = 1 / float(values[2]) if fit_matmul else priors.matmul_ops_per_s
+        matmul = 1 / float(values[-1]) if fit_matmul else priors.matmul_ops_per_s
         if matmul is None:
             raise ProfileError(
                 "Only one architecture has a prefill speed, so `matmul_ops_per_s` must be given "
                 "as a prior."
             )
+        calls = priors.seconds_per_call
         return Rates(
             memory_bandwidth_bytes_per_s=1 / float(values[0]),
-            seconds_per_call=float(values[1]),
+            seconds_per_call=float(values[1]) if calls is None else calls,
             matmul_ops_per_s=matmul,
             attention_ops_per_s=matmul * priors.attention_share,
             matmul_tile_rows=priors.matmul_tile_rows,
         )
 
-    # Scaled to order 1: seconds per 10 GB, per 10 000 calls, per 100 G operations.
-    scale = np.array([1e-10, 1e-4, 1e-11] if fit_matmul else [1e-10, 1e-4])
-    lowest = np.array([1e-3, 0.0, 1e-3])[: len(scale)]
-
     def residuals(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         known = as_rates(scaled * scale)
         return np.array([case.log_error(known) for case in cases], dtype=np.float64) * weights
 
-    start = np.array([0.3, 0.5, 0.3])[: len(scale)]
     found = least_squares(residuals, start, bounds=(lowest, np.inf), xtol=1e-12, ftol=1e-12)
     return as_rates(found.x * scale)
 

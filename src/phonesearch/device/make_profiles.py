@@ -7,163 +7,36 @@ python -m phonesearch.device.make_profiles --check   # fails if they differ from
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from phonesearch import catalog, files
 from phonesearch.device.data import model_shapes, published_speeds, soc_facts
-from phonesearch.device.fit import (
-    ASSUMED_GENERATE_TOKENS,
-    ASSUMED_PROMPT_TOKENS,
-    EngineFit,
-    PhaseError,
-    Priors,
-    SpeedRow,
-    borrows_decode_error,
-    fit_engine,
-    interval_log_half_width,
+from phonesearch.device.device_plans import DEVICE_PLANS, DevicePlan, Like
+from phonesearch.device.engine_plans import engine_plan
+from phonesearch.device.fit import Priors, SpeedRow, fit_engine
+from phonesearch.device.fitted import (
+    COVERAGE,
+    PROFILE_HEADER,
+    FittedEngine,
+    Prior,
+    fitted_engine,
+    profile_content,
 )
-from phonesearch.device.profile import (
-    Accuracy,
-    Coefficients,
-    DeviceProfile,
-    Engine,
-    Fact,
-    Number,
-)
+from phonesearch.device.profile import DeviceProfile, Fact
 
-COVERAGE: Final = 0.9
-_SIGNIFICANT_DIGITS: Final = 4
-_PRIOR_LOG_HALF_WIDTH: Final = math.log(2)
-
-_HEADER: Final = """Made by `python -m phonesearch.device.make_profiles` from the rows in
+_HEADER: Final = f"""Made by `python -m phonesearch.device.make_profiles` from the rows in
 src/phonesearch/device/data/; a test checks that it is what that command gives.
-Base units: seconds, bytes, operations (a multiply-add is two)."""
+{PROFILE_HEADER}"""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _EnginePlan:
-    """How one engine's coefficients are found, apart from the rows."""
-
-    description: str
-    attention_share: float
-    attention_source: str
-    tile_rows: int
-    tile_source: str
-    assumptions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _MatmulPrior:
-    """A matmul rate for a chip without a prefill row: that of another, scaled."""
-
-    like_soc_id: str
-    scale: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DevicePlan:
-    name: str
-    description: str
-    soc: str
-    engines: tuple[str, ...]
-    """The first one is the default."""
-    matmul_prior: _MatmulPrior | None = None
-
-
-_BYTES_NOTE: Final = (
-    "bytes are those of the exported graph: 4-bit weights with a float32 scale a block of 32 "
-    "(0.625 bytes a weight), float32 activations and cache. Engines that store smaller scales "
-    "move fewer; the fitted bandwidth makes up for it, so it is an effective one"
-)
-_LENGTH_NOTE: Final = (
-    f"where a source gives no lengths, a prompt of {ASSUMED_PROMPT_TOKENS} and "
-    f"{ASSUMED_GENERATE_TOKENS} generated tokens were assumed"
-)
-
-_ENGINES: Final = {
-    "executorch-xnnpack-4bit": _EnginePlan(
-        description=(
-            "ExecuTorch with XNNPACK (and its KleidiAI kernels where the build has them), "
-            "8-bit dynamic activations and 4-bit grouped weights (8da4w)"
-        ),
-        attention_share=1 / 8,
-        attention_source=(
-            "prior: an eighth of `matmul_ops_per_s`, as one 128-bit SMMLA does 32 multiply-adds "
-            "in 8 bits and one FMLA 4 in float32 (Arm Architecture Reference Manual, A64 SIMD)"
-        ),
-        tile_rows=4,
-        tile_source=(
-            "prior: smallest row step of KleidiAI's 4-bit i8mm micro-kernels (`..._4x8x32_...`)"
-        ),
-        assumptions=(
-            _BYTES_NOTE,
-            _LENGTH_NOTE,
-            "ExecuTorch files hold embedding and head apart; the head is counted as 4-bit, as in "
-            "the graph",
-            "rows with groups of 128 or 256 weights were fitted on graphs with such blocks",
-        ),
-    ),
-    "llamacpp-2024-4bit": _EnginePlan(
-        description=(
-            "llama.cpp as of 2024 (build not stated; before repacked Arm kernels were the "
-            "default), 4-bit. Slower than today's builds, prefill above all: use it to compare "
-            "shapes on this phone, not engines"
-        ),
-        attention_share=1 / 4,
-        attention_source=(
-            "prior: a quarter of `matmul_ops_per_s`, as one 128-bit SDOT does 16 multiply-adds "
-            "in 8 bits and one FMLA 4 in float32 (Arm Architecture Reference Manual, A64 SIMD)"
-        ),
-        tile_rows=1,
-        tile_source="prior: builds without repacked kernels take one row at a time",
-        assumptions=(
-            _BYTES_NOTE,
-            "the rows have prompts of 8 to 28 tokens; a longer prefill is an extrapolation",
-        ),
-    ),
-}
-
-_DEVICES: Final = (
-    _DevicePlan(
-        name="snapdragon8gen3",
-        description="Snapdragon 8 Gen 3 phones (OnePlus 12, Xiaomi 14), CPU",
-        soc="Qualcomm Snapdragon 8 Gen 3 (SM8650)",
-        engines=("executorch-xnnpack-4bit", "llamacpp-2024-4bit"),
-    ),
-    _DevicePlan(
-        name="snapdragon8plusgen1",
-        description="Snapdragon 8+ Gen 1 phones (Xiaomi 12S), CPU",
-        soc="Qualcomm Snapdragon 8+ Gen 1 (SM8475)",
-        engines=("llamacpp-2024-4bit",),
-    ),
-    _DevicePlan(
-        name="tensor_g2",
-        description="Google Pixel 7 and 7 Pro, CPU",
-        soc="Google Tensor G2",
-        engines=("llamacpp-2024-4bit",),
-    ),
-    _DevicePlan(
-        name="tensor_g5",
-        description="Google Pixel 10, CPU",
-        soc="Google Tensor G5",
-        engines=("executorch-xnnpack-4bit",),
-        matmul_prior=_MatmulPrior(
-            like_soc_id="snapdragon8gen3",
-            scale=(3.78 + 5 * 3.05) / (3.3 + 3 * 3.15 + 2 * 2.96),
-            reason=(
-                "scaled by the clocks of big and middle cores added up, (3.78 + 5 x 3.05) over "
-                "(3.3 + 3 x 3.15 + 2 x 2.96) GHz; both have one Cortex-X4 and five Cortex-A7xx"
-            ),
-        ),
-    ),
-)
+SECOND_HAND_WEIGHT: Final = 0.5
+"""Of a row of confidence C beside the others."""
+_UNBOUNDED_OPS_PER_S: Final = 1e18
+"""For a fit of decode alone, where attention is bound by its bytes."""
 
 _HOST: Final = DeviceProfile(
     name="host",
@@ -174,9 +47,8 @@ _HOST: Final = DeviceProfile(
 )
 
 
-def make_profile(plan: _DevicePlan) -> DeviceProfile:
+def make_profile(plan: DevicePlan) -> DeviceProfile:
     """Fit all engines of one device."""
-    engines = {name: _engine(plan, name) for name in plan.engines}
     return DeviceProfile(
         name=plan.name,
         description=plan.description,
@@ -188,13 +60,13 @@ def make_profile(plan: _DevicePlan) -> DeviceProfile:
             for fact in soc_facts(plan.name)
         },
         default_engine=plan.engines[0],
-        engines=engines,
+        engines={name: shipped_fit(plan.name, name).engine for name in plan.engines},
     )
 
 
 def make_all() -> dict[str, DeviceProfile]:
     """All shipped profiles, by name."""
-    return {plan.name: make_profile(plan) for plan in _DEVICES} | {"host": _HOST}
+    return {plan.name: make_profile(plan) for plan in DEVICE_PLANS.values()} | {"host": _HOST}
 
 
 def speed_rows(soc_id: str, engine: str) -> list[SpeedRow]:
@@ -209,111 +81,70 @@ def speed_rows(soc_id: str, engine: str) -> list[SpeedRow]:
             generate_tokens=speed.generate_tokens,
             prefill_tokens_per_s=speed.prefill_tokens_per_s,
             decode_tokens_per_s=speed.decode_tokens_per_s,
+            weight=SECOND_HAND_WEIGHT if speed.confidence == "C" else 1.0,
         )
         for speed in published_speeds()
         if (speed.soc_id, speed.engine) == (soc_id, engine) and not speed.left_out_because
     ]
 
 
-def _priors(plan: _DevicePlan, engine: str) -> Priors:
-    how = _ENGINES[engine]
-    matmul = None
-    if plan.matmul_prior is not None:
-        like = fit_engine(
-            speed_rows(plan.matmul_prior.like_soc_id, engine),
-            Priors(attention_share=how.attention_share, matmul_tile_rows=how.tile_rows),
-            weight_bits=4,
-        )
-        matmul = like.rates.matmul_ops_per_s * plan.matmul_prior.scale
-    return Priors(
-        attention_share=how.attention_share,
-        matmul_tile_rows=how.tile_rows,
-        matmul_ops_per_s=matmul,
+@cache
+def shipped_fit(device: str, engine: str) -> FittedEngine:
+    """The fit behind one engine of a shipped profile, with its errors on models left out.
+
+    Raises:
+        KeyError: If no shipped device has that name.
+        ProfileError: If the engine is not known, or has too few rows on that device.
+    """
+    plan = DEVICE_PLANS[device]
+    return fitted_engine(
+        speed_rows(device, engine),
+        engine_plan(engine),
+        matmul_ops_per_s=matmul_prior(plan, engine),
+        seconds_per_call=calls_prior(plan, engine),
     )
 
 
-def _engine(plan: _DevicePlan, name: str) -> Engine:
-    how = _ENGINES[name]
-    fit = fit_engine(speed_rows(plan.name, name), _priors(plan, name), weight_bits=4)
-    fitted = (
-        f"fit on {len(fit.decode.rows)} decode"
-        f"{f' and {len(fit.prefill.rows)} prefill' if fit.prefill else ''} speeds of "
-        f"{fit.decode.num_models} architectures; rows listed below"
-    )
-    prior = plan.matmul_prior
-    if prior is None:
-        matmul_source = fitted
-    else:
-        matmul_source = (
-            f"prior: that of {prior.like_soc_id} with the same engine, {prior.reason}; no "
-            "prefill of this chip is published"
-        )
-    known = fit.rates
-    return Engine(
-        description=how.description,
-        weight_bits=4,
-        assumptions=how.assumptions,
-        coefficients=Coefficients(
-            memory_bandwidth_bytes_per_s=_number(known.memory_bandwidth_bytes_per_s, fitted),
-            seconds_per_call=_number(known.seconds_per_call, fitted),
-            matmul_ops_per_s=_number(known.matmul_ops_per_s, matmul_source),
-            attention_ops_per_s=_number(known.attention_ops_per_s, how.attention_source),
-            matmul_tile_rows=_number(how.tile_rows, how.tile_source),
+def calls_prior(plan: DevicePlan, engine: str) -> Prior | None:
+    """Seconds per call of a like chip, from its decode speeds, divided by the clocks' ratio."""
+    like = plan.calls_like.get(engine)
+    if like is None:
+        return None
+    how = engine_plan(like.engine)
+    decoded = [row for row in speed_rows(like.soc_id, like.engine) if row.decode_tokens_per_s]
+    found = fit_engine(
+        decoded,
+        Priors(
+            attention_share=how.attention_share,
+            matmul_tile_rows=how.tile_rows,
+            matmul_ops_per_s=_UNBOUNDED_OPS_PER_S,
         ),
-        decode=_accuracy(fit, fit.decode),
-        prefill=_prefill_accuracy(fit),
+        weight_bits=how.weight_bits,
+    )
+    return Prior(
+        value=found.rates.seconds_per_call / like.scale,
+        source=(
+            f"prior: that of {like.soc_id} with {like.engine}, {like.reason}; the rows of this "
+            "chip are too few or too alike in size to tell it"
+        ),
     )
 
 
-def _prefill_accuracy(fit: EngineFit) -> Accuracy:
-    if fit.prefill is not None:
-        return _accuracy(fit, fit.prefill)
-    return Accuracy(
-        basis="prior",
-        num_models=0,
-        rows=(),
-        median_error=None,
-        kendall_tau=None,
-        interval_log_half_width=_rounded(_PRIOR_LOG_HALF_WIDTH),
-        source="assumption: a rate scaled from another chip is right to within a factor of 2",
+def matmul_prior(plan: DevicePlan, engine: str) -> Prior | None:
+    """Matmul rate of a like chip, times the clocks' ratio, or a figure from the plan."""
+    like = plan.matmul_like.get(engine)
+    if like is None:
+        return None
+    if not isinstance(like, Like):
+        return like
+    found = shipped_fit(like.soc_id, like.engine).fit.rates.matmul_ops_per_s
+    return Prior(
+        value=found * like.scale,
+        source=(
+            f"prior: that of {like.soc_id} with the same engine, {like.reason}; no prefill of "
+            "this chip is published"
+        ),
     )
-
-
-def _accuracy(fit: EngineFit, error: PhaseError) -> Accuracy:
-    is_prefill = error is fit.prefill
-    source = (
-        "each architecture predicted by a fit without it; interval: Student's t times the root "
-        "mean square of those log errors"
-    )
-    if is_prefill and borrows_decode_error(fit):
-        source += (
-            f"; with {error.num_models} architectures the spread between architectures cannot "
-            "be seen, so the interval is that of decode"
-        )
-    width = interval_log_half_width(fit, "prefill" if is_prefill else "decode", coverage=COVERAGE)
-    return Accuracy(
-        basis="fit",
-        num_models=error.num_models,
-        rows=error.rows,
-        median_error=_rounded(error.median_error),
-        kendall_tau=None if error.kendall_tau is None else _rounded(error.kendall_tau),
-        interval_log_half_width=_rounded(width),
-        source=source,
-    )
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
-
-
-def _number(value: float, source: str) -> Number:
-    return Number(value=_rounded(value), source=source)
-
-
-def _content(profile: DeviceProfile) -> dict[str, Any]:
-    content = asdict(profile)
-    del content["sha256"]
-    return {key: value for key, value in content.items() if value not in (None, {})}
 
 
 def write_profiles(folder: Path) -> list[Path]:
@@ -321,7 +152,7 @@ def write_profiles(folder: Path) -> list[Path]:
     paths = []
     for name, profile in make_all().items():
         path = folder / f"{name}.yaml"
-        files.write_yaml(path, _content(profile), header=_HEADER)
+        files.write_yaml(path, profile_content(profile), header=_HEADER)
         paths.append(path)
     return paths
 

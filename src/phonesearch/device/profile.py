@@ -63,8 +63,8 @@ class Accuracy:
     """How wrong the cost model is for one phase, found on models it was not fitted on."""
 
     basis: Basis
-    """`fit`: coefficients of this phase come from rows of this device and engine. `prior`:
-    from elsewhere, so the interval is an assumption."""
+    """`fit`: all coefficients of this phase come from rows of this device and engine.
+    `prior`: one or more come from elsewhere, so the interval is an assumption."""
     num_models: int
     """Distinct architectures behind the fit."""
     rows: tuple[int, ...]
@@ -87,10 +87,12 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """One inference engine at one weight width on the processor of the profile."""
+    """One inference engine at one weight width on one processor of the device."""
 
     description: str
+    processor: Literal["CPU", "NPU"] = "CPU"
     weight_bits: int
+    """Width that a weight is counted with, whatever the graph's."""
     assumptions: tuple[str, ...]
     """What the sources did not say and was assumed in the fit."""
     coefficients: Coefficients

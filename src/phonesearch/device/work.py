@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import onnx
@@ -42,6 +42,8 @@ _ELEMENT_BYTES: Final[dict[int, int]] = {
 }
 _ACTIVATION_BYTES: Final = 4
 """Activations of the deployment graph are float32."""
+_UNSCALED_BITS: Final = 16
+"""Weights of this width or more are floats, without a scale a block."""
 _LENGTHS_ONLY: Final = ("Cast", "Gather", "ReduceSum", "Shape", "Sub")
 """Operators that compute lengths from the attention mask: a few integers."""
 
@@ -58,6 +60,8 @@ class MatMul:
     weight_bits: int
     weight_bytes: int
     """Packed weights, scales and bias, as declared in the graph."""
+    scale_bytes: int
+    """The part of these that scales are."""
     last_token_only: bool
     """Whether a prefill computes it for the last position alone (the pruned head)."""
 
@@ -140,8 +144,9 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
         if kind == "MatMulNBits":
             attributes = _integers(node)
             size = sum(_stored_bytes(weights[name]) for name in inputs[1:] if name)
+            scales = _stored_bytes(weights[inputs[2]])
             elements, columns, bits = attributes["N"], attributes["K"], attributes["bits"]
-            counts[MatMul, _category(node.name), elements, columns, bits, size, last] += 1
+            counts[MatMul, _category(node.name), elements, columns, bits, size, scales, last] += 1
         elif kind == "GroupQueryAttention":
             attributes = _integers(node)
             heads, kv_heads = attributes["num_heads"], attributes["kv_num_heads"]
@@ -152,8 +157,8 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
             counts[Attention, heads, head_dim, window, position_bytes] += 1
             elements = heads * head_dim
         elif kind == "GatherBlockQuantized":
-            table, scales = weights[inputs[0]], weights[inputs[2]]
-            row_bytes = (_stored_bytes(table) + _stored_bytes(scales)) // table.dims[0]
+            table = weights[inputs[0]]
+            row_bytes = (_stored_bytes(table) + _stored_bytes(weights[inputs[2]])) // table.dims[0]
             elements = math.prod(table.dims[1:]) * 8 // _integers(node)["bits"]
             moved = row_bytes + elements * _ACTIVATION_BYTES
             counts[ElementWise, "embedding", moved, False] += 1
@@ -184,6 +189,31 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
                 pruned.update(node.output)
     items = tuple((kind(*fields), count) for (kind, *fields), count in counts.items())
     return GraphWork(items=items, num_calls=sum(counts.values()) + num_views)
+
+
+def at_width(work: GraphWork, weight_bits: int) -> GraphWork:
+    """The same work with its weight matrices at another width.
+
+    A matrix of N x K weights at b bits is N K (b - b') / 8 bytes more than at the graph's b'.
+    Scales stay those of the graph, unless the new width is 16 or more, which has none.
+
+    Args:
+        work: Work of a graph.
+        weight_bits: Width to price at, for instance 16 for float16.
+    """
+    items: list[tuple[Work, int]] = []
+    for item, count in work.items:
+        if isinstance(item, MatMul) and item.weight_bits != weight_bits:
+            more = item.rows * item.columns * (weight_bits - item.weight_bits) // 8
+            scales = item.scale_bytes if weight_bits < _UNSCALED_BITS else 0
+            item = replace(
+                item,
+                weight_bits=weight_bits,
+                weight_bytes=item.weight_bytes + more - item.scale_bytes + scales,
+                scale_bytes=scales,
+            )
+        items.append((item, count))
+    return GraphWork(items=tuple(items), num_calls=work.num_calls)
 
 
 def _category(name: str) -> Category:
