@@ -12,7 +12,7 @@ RUN_ARGS ?= --device snapdragon8gen3 --budget 1.5B --trials 12
 PIP_ARGS ?=
 PIP = -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: run test lint unit profiles clean
+.PHONY: run test lint unit profiles accuracy clean
 
 run: .venv/.installed
 	@if [ -f $(OUT)/settings.yaml ]; then \
@@ -34,6 +34,10 @@ unit: .venv-test/.installed
 
 profiles: .venv-test/.installed
 	.venv-test/bin/python -m phonesearch.device.make_profiles
+
+# docs/device-accuracy.md and its plots, from the profiles as they are
+accuracy: .venv-test/.installed
+	.venv-test/bin/python -m phonesearch.report.accuracy
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -76,6 +76,11 @@ def match_engine(
     return EngineMatch(engine=found, because="")
 
 
+def is_of_device(figure: SpeedFigure | PublishedSpeed, name: str) -> bool:
+    """Whether a row is of the device `name`: its `soc_id` or its `device`, whatever the case."""
+    return name.casefold() in (figure.soc_id.casefold(), figure.device.casefold())
+
+
 def carried_as(figure: SpeedFigure) -> PublishedSpeed | None:
     """The row of the package's own tables that is this very figure; None where none is.
 

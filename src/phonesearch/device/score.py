@@ -42,7 +42,7 @@ class Case:
     prompt_tokens: int
     generate_tokens: int
     lengths_assumed: bool
-    """Whether the source gave not both of these."""
+    """Whether a length that the phase depends on is not in the source."""
     measured_tokens_per_s: float
     predicted_tokens_per_s: float
     predicted_low_tokens_per_s: float

@@ -20,7 +20,7 @@ from phonesearch import catalog
 from phonesearch.candidate.config import Candidate
 from phonesearch.device.cost import predict
 from phonesearch.device.data import PublishedSpeed, published_speeds
-from phonesearch.device.engine_match import carried_as, match_engine
+from phonesearch.device.engine_match import carried_as, is_of_device, match_engine
 from phonesearch.device.fit import ASSUMED_GENERATE_TOKENS, ASSUMED_PROMPT_TOKENS, Phase
 from phonesearch.device.profile import DeviceProfile, profile_sha256
 from phonesearch.device.score import PHASES, Case, Exposure
@@ -67,7 +67,7 @@ def validate(
     """Predict every row of `figures` that the profile can, and set it beside its measurement.
 
     Args:
-        profile: One that predicts; its name is the `soc_id` of its rows.
+        profile: One that predicts; its name is the `soc_id` of its rows, or their `device`.
         figures: Rows of any devices.
         models: Shapes of their models.
         engine: Name of the one engine to be looked at; None looks at all of the profile.
@@ -81,7 +81,7 @@ def validate(
     cases: list[Case] = []
     skipped: Counter[tuple[str, str]] = Counter()
     for figure in figures:
-        if figure.soc_id != profile.name:
+        if not is_of_device(figure, profile.name):
             skipped["row", "of another device"] += 1
             continue
         match = match_engine(figure, profile, only=engine)
@@ -152,7 +152,7 @@ class _Seen:
         candidates = {
             figure.id: model.candidate
             for figure in figures
-            if figure.soc_id == profile.name
+            if is_of_device(figure, profile.name)
             and (model := models.get(figure.model_id)) is not None
             and model.candidate is not None
         }
@@ -237,7 +237,8 @@ def _case(
         phase=phase,
         prompt_tokens=prompt,
         generate_tokens=generate,
-        lengths_assumed=None in (figure.prompt_tokens, figure.generate_tokens),
+        lengths_assumed=phase == "decode"
+        and None in (figure.prompt_tokens, figure.generate_tokens),
         measured_tokens_per_s=figure.tokens_per_s(phase) or math.nan,
         predicted_tokens_per_s=value,
         predicted_low_tokens_per_s=low,
