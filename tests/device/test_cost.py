@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from functools import cache
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phonesearch import catalog
 from phonesearch.candidate.config import Candidate
 from phonesearch.device.cost import Rates, predict, run_seconds
 from phonesearch.device.profile import DeviceProfile, read_profile
@@ -18,7 +20,11 @@ from phonesearch.errors import ProfileError
 from phonesearch.onnx_export.graph import build_structure
 from phonesearch.onnx_export.settings import GraphSettings
 
-PHONES = ("snapdragon8gen3", "snapdragon8plusgen1", "tensor_g2", "tensor_g5")
+ENGINES = [
+    (name, engine)
+    for name in catalog.names("device_profiles")
+    for engine in read_profile(name).engines
+]
 SHAPE = Candidate(
     vocab_size=4096,
     hidden_size=512,
@@ -178,8 +184,8 @@ shapes = st.builds(
 )
 
 
-@pytest.mark.parametrize("device", PHONES)
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize(("device", "engine"), ENGINES)
+@settings(max_examples=15, deadline=None)
 @given(
     candidate=shapes,
     field=st.sampled_from(sorted(GROWTH)),
@@ -188,14 +194,15 @@ shapes = st.builds(
     data=st.data(),
 )
 def test_growing_any_dimension_never_makes_it_faster(
-    device: str, candidate: Candidate, field: str, prompt: int, generate: int, data
+    device: str, engine: str, candidate: Candidate, field: str, prompt: int, generate: int, data
 ) -> None:
     profile = profile_of(device)
     grown = replace(
         candidate, **{field: getattr(candidate, field) + data.draw(GROWTH[field], label="growth")}
     )
-    before = estimate(candidate, profile, prompt=prompt, generate=generate).speed
-    after = estimate(grown, profile, prompt=prompt, generate=generate).speed
+    turn = {"prompt": prompt, "generate": generate, "engine": engine}
+    before = estimate(candidate, profile, **turn).speed
+    after = estimate(grown, profile, **turn).speed
 
     assert after.ttft.value_s >= before.ttft.value_s
     assert after.tpot.value_s >= before.tpot.value_s
@@ -247,6 +254,49 @@ def test_an_unknown_engine_lists_those_that_there_are(phone: DeviceProfile) -> N
 def test_a_measured_device_predicts_nothing() -> None:
     with pytest.raises(ProfileError, match="is measured, not predicted"):
         estimate(SHAPE, read_profile("host"))
+
+
+def test_the_4_bit_graph_stands_for_its_shape_at_the_width_of_the_engine(
+    phone: DeviceProfile,
+) -> None:
+    """16-bit weights are 2 bytes where 4-bit ones are 0.625, at equal rates."""
+    four = phone.engines["executorch-xnnpack-4bit"]
+    sixteen = replace(four, weight_bits=16)
+    both = replace(phone, engines={"four": four, "sixteen": sixteen}, default_engine="four")
+    by_width = {
+        name: estimate(SHAPE, both, engine=name).decode_seconds_by_operator for name in both.engines
+    }
+
+    for part in ("ffn", "attention projections", "head"):
+        assert by_width["sixteen"][part] / by_width["four"][part] == pytest.approx(2 / 0.625)
+    for part in ("attention", "embedding", "norms and element-wise", "dispatch"):
+        assert by_width["sixteen"][part] == by_width["four"][part]
+
+
+def test_an_8_bit_graph_meets_an_8_bit_engine(phone: DeviceProfile) -> None:
+    eight = replace(phone.engines["executorch-xnnpack-4bit"], weight_bits=8)
+    profile = replace(phone, engines={"eight": eight}, default_engine="eight")
+    turn = {"engine": None, "prompt_tokens": 64, "generate_tokens": 64}
+    as_built = predict(build_structure(SHAPE, GraphSettings(weight_bits=8)), profile, **turn).speed
+    as_shape = predict(build_structure(SHAPE, GraphSettings()), profile, **turn).speed
+
+    # One row of the embedding is looked up at the width of the graph.
+    assert as_built.tpot.value_s == pytest.approx(as_shape.tpot.value_s, rel=1e-4)
+    assert as_built.ttft.value_s == pytest.approx(as_shape.ttft.value_s, rel=1e-4)
+
+
+@pytest.mark.parametrize(("device", "engine"), ENGINES)
+def test_a_hundred_graphs_of_a_known_shape_are_predicted_in_a_second(
+    device: str, engine: str
+) -> None:
+    profile = profile_of(device)
+    structure = build_structure(replace(SHAPE, num_hidden_layers=24), GraphSettings())
+    predict(structure, profile, engine=engine, prompt_tokens=128, generate_tokens=128)
+    start = time.process_time()
+    for _ in range(10):
+        predict(structure, profile, engine=engine, prompt_tokens=128, generate_tokens=128)
+
+    assert time.process_time() - start < 10 / 100
 
 
 def test_weights_of_another_width_are_refused(phone: DeviceProfile) -> None:

@@ -16,7 +16,40 @@ NAMES = catalog.names("device_profiles")
 
 
 def test_the_promised_devices_are_shipped() -> None:
-    assert set(NAMES) >= {"host", "snapdragon8gen3", "snapdragon8plusgen1", "tensor_g2"}
+    assert set(NAMES) == {
+        "a15",
+        "a19pro",
+        "bcm2712",
+        "dimensity8400",
+        "host",
+        "snapdragon888",
+        "snapdragon8elite",
+        "snapdragon8elitegen5",
+        "snapdragon8gen1",
+        "snapdragon8gen2",
+        "snapdragon8gen3",
+        "snapdragon8plusgen1",
+        "snapdragonxelite",
+        "tensor_g2",
+        "tensor_g5",
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_coefficient_from_elsewhere_makes_its_phase_a_prior(name: str) -> None:
+    for engine in read_profile(name).engines.values():
+        numbers = engine.coefficients
+        calls_from_elsewhere = numbers.seconds_per_call.source.startswith("prior")
+        assert (engine.decode.basis == "prior") == calls_from_elsewhere
+        matmul_from_elsewhere = numbers.matmul_ops_per_s.source.startswith("prior")
+        assert (engine.prefill.basis == "prior") == matmul_from_elsewhere
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_few_architectures_never_give_a_narrow_interval(name: str) -> None:
+    for engine in read_profile(name).engines.values():
+        if engine.decode.num_models < 4:
+            assert engine.decode.interval_log_half_width > 0.55
 
 
 @pytest.mark.parametrize("name", NAMES)

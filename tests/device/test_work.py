@@ -8,7 +8,7 @@ import pytest
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.candidate.count import kv_cache_bytes, matmul_parameters
-from phonesearch.device.work import Attention, ElementWise, MatMul, graph_work
+from phonesearch.device.work import Attention, ElementWise, MatMul, at_width, graph_work
 from phonesearch.errors import ProfileError
 from phonesearch.onnx_export.graph import build_structure
 from phonesearch.onnx_export.settings import GraphSettings
@@ -75,6 +75,30 @@ def test_8_bit_weights_are_twice_the_4_bit_ones_without_their_scales() -> None:
 
     assert eight.weight_bytes / four.weight_bytes == pytest.approx(36 / 20)
     assert (four.weight_bits, eight.weight_bits) == ((4,), (8,))
+
+
+@pytest.mark.parametrize("candidate", VARIANTS.values(), ids=list(VARIANTS))
+def test_the_work_at_8_bits_is_that_of_the_8_bit_graph(candidate: Candidate) -> None:
+    """But for widths that are no whole number of blocks, whose padding is counted as it was."""
+    found = at_width(work_of(candidate), 8)
+
+    assert found.weight_bits == (8,)
+    assert found.num_calls == work_of(candidate).num_calls
+    padding = 0.2 if candidate.hidden_size % 32 else 0
+    assert found.weight_bytes == pytest.approx(
+        work_of(candidate, weight_bits=8).weight_bytes, rel=padding
+    )
+
+
+def test_16_bit_weights_are_2_bytes_without_scales_and_keep_their_bias() -> None:
+    bias = 4 * 3 * (64 + 2 * 2 * 16)  # float32 of q, k and v in three layers
+    candidate = replace(SHAPE, attention_bias=True)
+
+    assert at_width(work_of(candidate), 16).weight_bytes == 2 * matmul_parameters(candidate) + bias
+
+
+def test_the_work_at_its_own_width_is_itself() -> None:
+    assert at_width(work_of(SHAPE), 4) == work_of(SHAPE)
 
 
 def test_the_head_works_on_the_last_token_alone_only_where_it_is_pruned() -> None:

@@ -82,8 +82,11 @@ def _text(found: TableFit, engine: str) -> str:
 
 
 def _phase(name: str, error: PhaseError) -> str:
+    within = error.share_within(0.2)
+    if error.median_error is None or within is None:
+        return f"{name:8} one model in {len(error.rows)} rows: its error cannot be told"
     tau = "" if error.kendall_tau is None else f", Kendall tau {error.kendall_tau:.2f}"
     return (
         f"{name:8} {error.num_models} models in {len(error.rows)} rows: median error "
-        f"{error.median_error:.1%}, {error.share_within(0.2):.0%} of rows within 20 %{tau}"
+        f"{error.median_error:.1%}, {within:.0%} of rows within 20 %{tau}"
     )

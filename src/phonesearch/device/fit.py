@@ -40,7 +40,7 @@ attention is a few percent of a decode step, so that this matters little."""
 LEAST_SECONDS_PER_CALL: Final = 1e-6
 """No fit goes below: waking a pool of threads alone takes a microsecond."""
 
-_MIN_OWN_ARCHITECTURES: Final = 4
+MIN_OWN_ARCHITECTURES: Final = 4
 """A phase with fewer cannot tell its own spread between architectures."""
 
 
@@ -80,17 +80,20 @@ class PhaseError:
     rows: tuple[int, ...]
     log_errors: tuple[float, ...]
     """Natural log of predicted over measured time, row by row, each from a fit without any
-    row of that architecture."""
+    row of that architecture; empty where there is no other."""
     rms_log_error: float
-    """Root mean square of these, every architecture weighing the same."""
-    median_error: float
-    """Median of |predicted / measured time - 1| over the rows."""
+    """Root mean square of these, every architecture weighing the same; 0 where there are
+    none."""
+    median_error: float | None
+    """Median of |predicted / measured time - 1| over the rows; None where there are none."""
     kendall_tau: float | None
     """Rank correlation of predicted and measured time between architectures (medians of
     their rows); None for fewer than three."""
 
-    def share_within(self, limit: float) -> float:
-        """Share of the rows whose absolute relative error is at most `limit`."""
+    def share_within(self, limit: float) -> float | None:
+        """Share of the rows whose absolute relative error is at most `limit`; None of none."""
+        if not self.log_errors:
+            return None
         return statistics.fmean(abs(math.expm1(log)) <= limit for log in self.log_errors)
 
 
@@ -129,7 +132,7 @@ def fit_engine(rows: Sequence[SpeedRow], priors: Priors, *, weight_bits: int) ->
 
     Args:
         rows: Speeds of one engine on one device, of at least three architectures with decode;
-            two are enough where `priors` gives the seconds per call.
+            one is enough where `priors` gives the seconds per call.
         priors: What the rows cannot tell.
         weight_bits: Width of the weights in the rows.
 
@@ -138,7 +141,7 @@ def fit_engine(rows: Sequence[SpeedRow], priors: Priors, *, weight_bits: int) ->
     """
     cases = _cases(rows, weight_bits)
     decoded = {case.architecture for case in cases if case.phase == "decode"}
-    needed = 3 if priors.seconds_per_call is None else 2
+    needed = 3 if priors.seconds_per_call is None else 1
     if len(decoded) < needed:
         raise ProfileError(
             f"A fit needs decode speeds of at least {needed} different architectures, got "
@@ -150,7 +153,7 @@ def fit_engine(rows: Sequence[SpeedRow], priors: Priors, *, weight_bits: int) ->
             "No row has a prefill speed, so `matmul_ops_per_s` must be given as a prior."
         )
     errors: dict[tuple[int, Phase], float] = {}
-    for left_out in dict.fromkeys(case.architecture for case in cases):
+    for left_out in dict.fromkeys(case.architecture for case in cases) if len(decoded) > 1 else ():
         kept = [case for case in cases if case.architecture != left_out]
         known = _solve(kept, priors)
         for case in cases:
@@ -170,6 +173,8 @@ def interval_log_half_width(fit: EngineFit, phase: Phase, *, coverage: float) ->
     degrees of freedom as there are architectures less one. A phase with fewer than four takes
     the larger of its own and the decode error, with the degrees of freedom of decode.
 
+    Infinite where there is one architecture, so that nothing is known.
+
     Raises:
         ProfileError: If the phase was not fitted.
     """
@@ -177,15 +182,17 @@ def interval_log_half_width(fit: EngineFit, phase: Phase, *, coverage: float) ->
     if own is None:
         raise ProfileError("No prefill was fitted, so it has no error of its own.")
     rms, num_models = own.rms_log_error, own.num_models
-    if num_models < _MIN_OWN_ARCHITECTURES:
+    if num_models < MIN_OWN_ARCHITECTURES:
         rms = max(rms, fit.decode.rms_log_error)
         num_models = fit.decode.num_models
+    if num_models < 2:
+        return math.inf
     return float(stats.t.ppf(0.5 + coverage / 2, num_models - 1)) * rms
 
 
 def borrows_decode_error(fit: EngineFit) -> bool:
     """Whether the interval of prefill rests on the error of decode."""
-    return fit.prefill is not None and fit.prefill.num_models < _MIN_OWN_ARCHITECTURES
+    return fit.prefill is not None and fit.prefill.num_models < MIN_OWN_ARCHITECTURES
 
 
 @lru_cache(maxsize=256)
@@ -286,6 +293,15 @@ def _phase_error(
     cases: Sequence[_Case], errors: dict[tuple[int, Phase], float], phase: Phase
 ) -> PhaseError:
     own = [case for case in cases if case.phase == phase]
+    if not errors:
+        return PhaseError(
+            num_models=1,
+            rows=tuple(case.row for case in own),
+            log_errors=(),
+            rms_log_error=0.0,
+            median_error=None,
+            kendall_tau=None,
+        )
     logs = [errors[case.row, phase] for case in own]
     by_architecture: dict[Candidate, list[tuple[float, float]]] = {}
     for case, log in zip(own, logs, strict=True):

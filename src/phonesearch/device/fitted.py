@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from phonesearch.device.engine_plans import EnginePlan
 from phonesearch.device.fit import (
+    MIN_OWN_ARCHITECTURES,
     EngineFit,
     PhaseError,
     Priors,
@@ -17,7 +18,7 @@ from phonesearch.device.fit import (
     fit_engine,
     interval_log_half_width,
 )
-from phonesearch.device.profile import Accuracy, Coefficients, DeviceProfile, Engine, Number
+from phonesearch.device.profile import Accuracy, Basis, Coefficients, DeviceProfile, Engine, Number
 
 COVERAGE: Final = 0.9
 """Share of unseen architectures that an interval is meant to hold."""
@@ -25,8 +26,10 @@ PROFILE_HEADER: Final = "Base units: seconds, bytes, operations (a multiply-add 
 
 _SIGNIFICANT_DIGITS: Final = 4
 _NO_ROWS_LOG_HALF_WIDTH: Final = math.log(2)
+FEW_ROWS_LOG_HALF_WIDTH: Final = math.log(1.75)
+"""Half the log width that holds nine of ten architectures when the shipped engines with many are
+fitted on two of them alike in size, with the seconds per call of another chip; a test does it."""
 _FEW: Final = 2
-_FEW_ROWS_LOG_HALF_WIDTH: Final = math.log(1.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ def fitted_engine(
     """Fit one engine on one device.
 
     Args:
-        rows: Its speeds, of at least three architectures, or two with `seconds_per_call`.
+        rows: Its speeds, of at least three architectures, or one with `seconds_per_call`.
         plan: What is known of the engine apart from them.
         matmul_ops_per_s: Taken where no row has a prefill.
         seconds_per_call: Taken instead of being fitted.
@@ -82,6 +85,8 @@ def fitted_engine(
     if fit.prefill is None and matmul_ops_per_s is not None:
         matmul_source = matmul_ops_per_s.source
     known = fit.rates
+    calls_fitted = seconds_per_call is None
+    few = not calls_fitted or fit.decode.num_models < MIN_OWN_ARCHITECTURES
     engine = Engine(
         description=plan.description,
         processor=plan.processor,
@@ -97,8 +102,8 @@ def fitted_engine(
             attention_ops_per_s=_number(known.attention_ops_per_s, plan.attention_source),
             matmul_tile_rows=_number(plan.tile_rows, plan.tile_source),
         ),
-        decode=_accuracy(fit, fit.decode, few=seconds_per_call is not None),
-        prefill=_prefill_accuracy(fit, few=seconds_per_call is not None),
+        decode=_accuracy(fit, fit.decode, few=few, basis="fit" if calls_fitted else "prior"),
+        prefill=_prefill_accuracy(fit, few=few),
     )
     return FittedEngine(engine=engine, fit=fit)
 
@@ -112,7 +117,7 @@ def profile_content(profile: DeviceProfile) -> dict[str, Any]:
 
 def _prefill_accuracy(fit: EngineFit, *, few: bool) -> Accuracy:
     if fit.prefill is not None:
-        return _accuracy(fit, fit.prefill, few=few)
+        return _accuracy(fit, fit.prefill, few=few, basis="fit")
     return Accuracy(
         basis="prior",
         num_models=0,
@@ -124,7 +129,7 @@ def _prefill_accuracy(fit: EngineFit, *, few: bool) -> Accuracy:
     )
 
 
-def _accuracy(fit: EngineFit, error: PhaseError, *, few: bool) -> Accuracy:
+def _accuracy(fit: EngineFit, error: PhaseError, *, few: bool, basis: Basis) -> Accuracy:
     is_prefill = error is fit.prefill
     source = (
         "each architecture predicted by a fit without it; interval: Student's t times the root "
@@ -138,17 +143,20 @@ def _accuracy(fit: EngineFit, error: PhaseError, *, few: bool) -> Accuracy:
     width = interval_log_half_width(fit, "prefill" if is_prefill else "decode", coverage=COVERAGE)
     if few:
         own = width if error.num_models > _FEW else 2 * error.rms_log_error
-        width = max(own, _FEW_ROWS_LOG_HALF_WIDTH)
+        least = FEW_ROWS_LOG_HALF_WIDTH if error.log_errors else _NO_ROWS_LOG_HALF_WIDTH
+        width = max(own, least)
         source = (
             "each architecture predicted by a fit without it; these are too few or too alike to "
-            "show the spread, so the interval is at least the assumption that they are right to "
-            "within a factor of 1.5"
+            "show the spread, so the interval is at least a factor of 1.75, which held nine of "
+            "ten where engines with many architectures were fitted on two"
+            if error.log_errors
+            else "assumption: a fit on one architecture is right to within a factor of 2"
         )
     return Accuracy(
-        basis="prior" if few and not is_prefill else "fit",
+        basis=basis,
         num_models=error.num_models,
         rows=error.rows,
-        median_error=_rounded(error.median_error),
+        median_error=None if error.median_error is None else _rounded(error.median_error),
         kendall_tau=None if error.kendall_tau is None else _rounded(error.kendall_tau),
         interval_log_half_width=_rounded(width),
         source=source,
