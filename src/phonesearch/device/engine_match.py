@@ -84,18 +84,29 @@ def is_of_device(figure: SpeedFigure | PublishedSpeed, name: str) -> bool:
 def carried_as(figure: SpeedFigure) -> PublishedSpeed | None:
     """The row of the package's own tables that is this very figure; None where none is.
 
-    It has the same device, model and lengths and the same two rates, whatever its `id`: a table
-    of somebody else may number its rows anew.
+    It has the same device, model, prompt and block and the same two rates, and no other engine
+    or weight width as far as the figure tells. A table of somebody else may number its rows
+    anew, so that `id` decides only between several.
     """
-    for speed in _carried().get((figure.soc_id, figure.model_id), ()):
-        if (
-            speed.prompt_tokens == figure.prompt_tokens
-            and speed.block_size == figure.block_size
-            and _same(speed.decode_tokens_per_s, figure.decode_tokens_per_s)
-            and _same(speed.prefill_tokens_per_s, figure.prefill_tokens_per_s)
-        ):
-            return speed
-    return None
+    found = [
+        speed
+        for speed in _carried().get((figure.soc_id, figure.model_id), ())
+        if speed.prompt_tokens == figure.prompt_tokens
+        and speed.block_size == figure.block_size
+        and _same(speed.decode_tokens_per_s, figure.decode_tokens_per_s)
+        and _same(speed.prefill_tokens_per_s, figure.prefill_tokens_per_s)
+        and _may_be_engine(figure, speed.engine)
+    ]
+    return min(found, key=lambda speed: speed.id != figure.id, default=None)
+
+
+def _may_be_engine(figure: SpeedFigure, name: str) -> bool:
+    """Whether nothing in the row speaks against it being of the engine `name`."""
+    parts = _ENGINE_NAME.fullmatch(name)
+    if parts is None:
+        return True
+    family, bits = family_of(figure.engine), figure.weight_bits
+    return family in (None, parts["family"]) and bits in (None, int(parts["bits"]))
 
 
 def _matching(figure: SpeedFigure, profile: DeviceProfile) -> str | None:
