@@ -20,19 +20,20 @@ app.command(name="validate")(device_validate.validate)
 def list_devices() -> None:
     """List the device profiles, their engines, and how far off each is.
 
-    The error is the median over models that the fit had not seen. `prior` means that no
-    published row of that phone and engine stands behind it, so its interval is wide.
+    The error is the median over models that the fit had not seen. `prior` means that a
+    coefficient comes from another chip, as the rows of this one cannot tell it, so that the
+    interval is wide; alone, that no row stands behind it.
     """
     from phonesearch.device.profile import list_profiles
 
     for profile in list_profiles():
-        typer.echo(f"{profile.name:18} {profile.soc}, {profile.processor}")
+        typer.echo(f"{profile.name:20} {profile.soc}")
         if profile.measured:
-            typer.echo(f"{'':18}   measured on this machine, nothing is predicted")
+            typer.echo(f"{'':20}   measured on this machine, nothing is predicted")
         for name, engine in profile.engines.items():
             mark = "*" if name == profile.default_engine else " "
             typer.echo(
-                f"{'':18} {mark} {name:26} decode: {_accuracy(engine.decode)}; "
+                f"{'':20} {mark} {engine.processor} {name:26} decode: {_accuracy(engine.decode)}; "
                 f"prefill: {_accuracy(engine.prefill)}"
             )
     typer.echo(
@@ -41,12 +42,14 @@ def list_devices() -> None:
 
 
 def _accuracy(accuracy: Accuracy) -> str:
-    if accuracy.basis == "prior":
+    if not accuracy.num_models:
         return "prior"
     error = "no error known"
     if accuracy.median_error is not None:
         error = f"{accuracy.median_error:.0%} off"
-    return f"{accuracy.num_models} models, {error}"
+    plural = "s" * (accuracy.num_models != 1)
+    prior = " and a prior" * (accuracy.basis == "prior")
+    return f"{accuracy.num_models} model{plural}{prior}, {error}"
 
 
 @app.command()
