@@ -84,16 +84,14 @@ def is_of_device(figure: SpeedFigure | PublishedSpeed, name: str) -> bool:
 def carried_as(figure: SpeedFigure) -> PublishedSpeed | None:
     """The row of the package's own tables that is this very figure; None where none is.
 
-    It has the same device, model, prompt and block and the same two rates, and no other engine
-    or weight width as far as the figure tells. A table of somebody else may number its rows
-    anew, so that `id` decides only between several.
+    It has the same device, model and two rates, and no other engine or weight width as far as
+    the figure tells. A table of somebody else may number its rows anew and tell less or more of
+    their lengths, so that `id` decides only between several.
     """
     found = [
         speed
         for speed in _carried().get((figure.soc_id, figure.model_id), ())
-        if speed.prompt_tokens == figure.prompt_tokens
-        and speed.block_size == figure.block_size
-        and _same(speed.decode_tokens_per_s, figure.decode_tokens_per_s)
+        if _same(speed.decode_tokens_per_s, figure.decode_tokens_per_s)
         and _same(speed.prefill_tokens_per_s, figure.prefill_tokens_per_s)
         and _may_be_engine(figure, speed.engine)
     ]
@@ -113,7 +111,8 @@ def _matching(figure: SpeedFigure, profile: DeviceProfile) -> str | None:
     if figure.engine in profile.engines:
         return figure.engine
     carried = carried_as(figure)
-    if carried is not None and carried.engine in profile.engines:
+    engine = None if carried is None else profile.engines.get(carried.engine)
+    if carried is not None and engine is not None and engine.processor == figure.processor:
         return carried.engine
     found: list[tuple[int, str]] = []
     for name, engine in profile.engines.items():
