@@ -204,9 +204,10 @@ def _score_line(title: str, figures: Score) -> str:
 
 
 def _models(group: Group) -> list[str]:
-    """Every case on a line of its own, by phase and measured speed."""
+    """Every case on a line of its own, by phase and measured speed, and what the marks mean."""
     from phonesearch.device.score import PHASES
 
+    doubts = list(dict.fromkeys(case.doubt for case in group.cases if case.doubt))
     lines = [
         "",
         f"  {'':1} {'row':>5}  {'phase':7} {'model':34} {'measured':>9} {'predicted':>9} "
@@ -218,7 +219,7 @@ def _models(group: Group) -> list[str]:
             low, high = case.predicted_low_tokens_per_s, case.predicted_high_tokens_per_s
             interval = f"{low:.4g} to {high:.4g}"
             outside = "" if case.is_inside else "  outside"
-            doubt = f"  left out of the fit: {case.doubt}" if case.doubt else ""
+            doubt = f"  [{doubts.index(case.doubt) + 1}]" if case.doubt else ""
             lines.append(
                 f"  {_MARKS[case.exposure]} {case.row:>5}  {case.phase:7} {case.model[:34]:34} "
                 f"{case.measured_tokens_per_s:>9.4g} {case.predicted_tokens_per_s:>9.4g} "
@@ -226,7 +227,8 @@ def _models(group: Group) -> list[str]:
             )
     if any(case.exposure != "unseen" for case in group.cases):
         lines.append("  f: this figure is in the fit; m: another figure of the model is")
-    if any(case.lengths_assumed for case in group.cases):
-        assumed = sum(case.lengths_assumed for case in group.cases)
-        lines.append(f"  {assumed} of {len(group.cases)} have lengths that were assumed")
+    lines += [f"  [{n}] left out of the fit: {why}" for n, why in enumerate(doubts, start=1)]
+    assumed = sum(case.lengths_assumed for case in group.cases)
+    if assumed:
+        lines.append(f"  lengths were assumed for {assumed} of {len(group.cases)} figures")
     return lines
