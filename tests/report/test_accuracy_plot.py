@@ -101,3 +101,11 @@ def test_the_picture_tells_which_data_it_shows(tmp_path: Path, cases: list[Case]
 
 def test_one_point_alone_can_be_drawn(cases: list[Case]) -> None:
     assert size(accuracy_png("check", cases[:1]))[0] > 100
+
+
+def test_an_axis_has_ticks_to_read_it_by_however_close_the_points_are(cases: list[Case]) -> None:
+    page = accuracy_page("check", cases[:1])
+    data = page[page.rindex("Plotly.newPlot(") :]
+    ticks = json.loads(data[data.index('"tickvals":') + 11 :].split("]")[0] + "]")
+    assert len(ticks) >= 3
+    assert min(ticks) <= cases[0].measured_tokens_per_s <= max(ticks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -32,6 +34,8 @@ _EXPOSURE_NAMES: dict[Exposure, str] = {
 _BAND = 0.2
 _INK = "#59636e"
 _TICKS = (1, 2, 5)
+_ROOM = 1.15
+_LEAST_SPAN = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +130,7 @@ def _draw_panel(axes: Axes, cases: Sequence[Case], phase: Phase) -> None:
         [end * (1 + _BAND) for end in ends],
         color="#eceff2",
         linewidth=0,
-        label=f"within {_BAND:.0%}",
+        label=f"within {_BAND * 100:.0f} %",
     )
     axes.plot(ends, ends, color=_INK, linewidth=1, label="predicted = measured")
     for series in series_of(cases, phase):
@@ -189,9 +193,16 @@ def accuracy_page(title: str, cases: Sequence[Case]) -> str:
         figure.update_xaxes(axis | {"title": {"text": "measured tokens/s"}}, row=1, col=column)
         figure.update_yaxes(axis | {"title": {"text": "predicted tokens/s"}}, row=1, col=column)
     figure.update_layout(
-        title={"text": title.replace("<", "&lt;"), "x": 0, "xref": "paper"},
-        height=620,
-        margin={"t": 150},
+        title={
+            "text": html.escape(title),
+            "x": 0,
+            "xref": "paper",
+            "y": 0.98,
+            "yref": "container",
+            "yanchor": "top",
+        },
+        height=640,
+        margin={"t": 170},
         legend=LEGEND | {"y": 1.06},
     )
     return str(figure.to_html(include_plotlyjs=True, full_html=True))
@@ -238,7 +249,7 @@ def _trace(series: Series, *, listed: bool) -> go.Scatter:
 
 
 def _limits(cases: Sequence[Case], phase: Phase) -> tuple[float, float]:
-    """Ends of both axes: all points and all intervals, with some room."""
+    """Ends of both axes: all points and all intervals, with room, and ten to one at least."""
     values = [
         value
         for case in cases
@@ -249,7 +260,9 @@ def _limits(cases: Sequence[Case], phase: Phase) -> tuple[float, float]:
             case.predicted_high_tokens_per_s,
         )
     ]
-    return min(values) / 1.15, max(values) * 1.15
+    low, high = min(values) / _ROOM, max(values) * _ROOM
+    more = max(1.0, math.sqrt(_LEAST_SPAN * low / high))
+    return low / more, high * more
 
 
 def _ticks(low: float, high: float) -> list[float]:
