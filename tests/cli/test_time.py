@@ -84,6 +84,7 @@ def test_on_the_host_it_is_measured(tmp_path: Path, tiny: Candidate) -> None:
         (PHONELM_1_5B | {"num_key_value_heads": 5}, [], "multiple of `num_key_value_heads`"),
         (PHONELM_1_5B, ["--device", "snapdragon8gen4"], "Did you mean 'snapdragon8gen3'"),
         (PHONELM_1_5B, ["--engine", "mnn"], "it has executorch"),
+        (PHONELM_1_5B, ["--device", "host", "--engine", "mnn"], "measured with ONNX Runtime"),
     ],
 )
 def test_what_cannot_be_timed_is_one_message(

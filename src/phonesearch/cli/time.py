@@ -30,7 +30,7 @@ def time(
 ) -> None:
     """Predict, or on `host` measure, how fast one model reads a prompt and answers.
 
-    The weights are int4; only the shape matters, so none are needed.
+    Only the shape matters, so no weights are needed; their width is the engine's (int4 on `host`).
 
     Example:
 
@@ -41,10 +41,15 @@ def time(
     from phonesearch.candidate.huggingface import read_candidate
     from phonesearch.catalog import resolve
     from phonesearch.device.profile import read_profile
-    from phonesearch.study.stopwatch import Turn, measured, predicted
+    from phonesearch.errors import ProfileError
+    from phonesearch.study.stopwatch import Turn, measured, predicted, weight_bits
 
     candidate = read_candidate(config)
     profile = read_profile(str(resolve(device, "device_profiles")))
+    if profile.measured and engine is not None:
+        raise ProfileError(
+            f"--engine cannot be chosen for {profile.name!r}, which is measured with ONNX Runtime."
+        )
     turn = Turn(prompt_tokens=prompt, generate_tokens=generate)
     extra: dict[str, Any]
     if profile.measured:
@@ -70,11 +75,12 @@ def time(
             "prefill_seconds_by_operator": estimate.prefill_seconds_by_operator,
             "decode_seconds_by_operator": estimate.decode_seconds_by_operator,
         }
-    found = _figures(candidate, speed, turn) | extra
+    bits = weight_bits(profile, engine)
+    found = _figures(candidate, speed, turn, weight_bits=bits) | extra
     typer.echo(json.dumps(found, indent=2) if as_json else _text(found))
 
 
-def _figures(candidate: Candidate, speed: Speed, turn: Turn) -> dict[str, Any]:
+def _figures(candidate: Candidate, speed: Speed, turn: Turn, *, weight_bits: int) -> dict[str, Any]:
     from phonesearch.candidate.config import candidate_id
     from phonesearch.candidate.count import non_embedding_parameters, total_parameters
     from phonesearch.device.speed import SPEED_OBJECTIVES
@@ -97,7 +103,8 @@ def _figures(candidate: Candidate, speed: Speed, turn: Turn) -> dict[str, Any]:
         "ttft_s": speed.ttft.value_s,
         "tpot_s": speed.tpot.value_s,
         "turn_s": speed.turn.value_s,
-        "peak_memory_bytes": turn_memory_bytes(candidate, turn),
+        "weight_bits": weight_bits,
+        "peak_memory_bytes": turn_memory_bytes(candidate, turn, weight_bits=weight_bits),
         "interval": interval,
     }
 

@@ -13,11 +13,16 @@ from phonesearch.device.estimate import LatencyEstimate
 from phonesearch.device.profile import DeviceProfile
 from phonesearch.device.speed import Speed
 from phonesearch.errors import PhoneSearchError
-from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.record import RecordState, TrialRecord
 from phonesearch.study.settings import RunSettings
-from phonesearch.study.stopwatch import Turn, measured, predicted, turn_memory_bytes
+from phonesearch.study.stopwatch import (
+    Turn,
+    measured,
+    predicted,
+    turn_memory_bytes,
+    weight_bits,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,7 @@ class Timed:
     candidate: Candidate
     estimate: LatencyEstimate | None
     measured: Speed | None
+    weight_bytes: int
     peak_memory_bytes: int
     error: PhoneSearchError | None
     started_at: str
@@ -62,6 +68,7 @@ def time_candidate(
     started_s = time.monotonic()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     turn = Turn(prompt_tokens=settings.prompt_tokens, generate_tokens=settings.generate_tokens)
+    bits = weight_bits(profile, settings.engine)
     estimate, clocked, error = None, None, None
     try:
         if profile.measured:
@@ -75,7 +82,8 @@ def time_candidate(
         candidate=candidate,
         estimate=estimate,
         measured=clocked,
-        peak_memory_bytes=turn_memory_bytes(candidate, turn),
+        weight_bytes=weight_bytes(candidate, weight_bits=bits),
+        peak_memory_bytes=turn_memory_bytes(candidate, turn, weight_bits=bits),
         error=error,
         started_at=started_at,
         seconds=time.monotonic() - started_s,
@@ -106,7 +114,7 @@ def record_of(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, .
         candidate_id=candidate_id(timed.candidate),
         num_parameters=total_parameters(timed.candidate),
         num_non_embedding_parameters=non_embedding_parameters(timed.candidate),
-        weight_bytes=weight_bytes(timed.candidate, weight_bits=GraphSettings().weight_bits),
+        weight_bytes=timed.weight_bytes,
         peak_memory_bytes=timed.peak_memory_bytes,
         predicted=estimate.speed if estimate else None,
         measured=timed.measured,

@@ -6,7 +6,7 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.device.profile import DeviceProfile
 from phonesearch.device.speed import Speed
 from phonesearch.study.settings import RunSettings
-from phonesearch.study.stopwatch import Turn, predicted, turn_memory_bytes
+from phonesearch.study.stopwatch import Turn, predicted, turn_memory_bytes, weight_bits
 from phonesearch.units import format_bytes, format_seconds
 
 
@@ -37,7 +37,9 @@ class Limits:
             speed = predicted(
                 candidate, self._profile, engine=self._settings.engine, turn=self._turn
             ).speed
-        return not self.broken(turn_memory_bytes(candidate, self._turn), speed)
+        bits = weight_bits(self._profile, self._settings.engine)
+        memory = turn_memory_bytes(candidate, self._turn, weight_bits=bits)
+        return not self.broken(memory, speed)
 
     def broken(self, peak_memory_bytes: int, speed: Speed | None) -> tuple[str, ...]:
         """What a candidate breaks, one sentence each; empty when it meets all.

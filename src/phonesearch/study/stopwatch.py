@@ -73,11 +73,22 @@ def measured(
         )
 
 
-def turn_memory_bytes(candidate: Candidate, turn: Turn) -> int:
-    """Counted peak memory of the turn with int4 weights and a float32 cache."""
+def weight_bits(profile: DeviceProfile, engine: str | None) -> int:
+    """Width at which the device holds the weights: that of the engine, or of what is measured.
+
+    Raises:
+        ProfileError: If the profile has no such engine.
+    """
+    if profile.measured:
+        return GraphSettings().weight_bits
+    return profile.engine(engine)[1].weight_bits
+
+
+def turn_memory_bytes(candidate: Candidate, turn: Turn, *, weight_bits: int) -> int:
+    """Counted peak memory of the turn, with weights of that width and a float32 cache."""
     return peak_memory_bytes(
         candidate,
-        weight_bits=GraphSettings().weight_bits,
+        weight_bits=weight_bits,
         prompt_tokens=turn.prompt_tokens,
         context_length=turn.prompt_tokens + turn.generate_tokens,
     )
