@@ -64,9 +64,10 @@ def test_the_decode_error_of_a_profile_is_that_of_its_cases(name: str) -> None:
         assert engine.decode.median_error == pytest.approx(middle, rel=6e-4)
         assert score(own).models == engine.decode.num_models
         factor = math.exp(engine.decode.interval_log_half_width)
-        assert own[0].predicted_high_tokens_per_s == pytest.approx(
-            own[0].predicted_tokens_per_s * factor
-        )
+        for case in own:
+            predicted = case.predicted_tokens_per_s
+            assert case.predicted_low_tokens_per_s == pytest.approx(predicted / factor)
+            assert case.predicted_high_tokens_per_s == pytest.approx(predicted * factor)
 
 
 def test_a_model_left_out_is_predicted_worse_than_one_in_the_fit() -> None:

@@ -35,6 +35,7 @@ ENGINES = (
     "executorch-xnnpack-4bit",
     "llamacpp-4bit",
     "llamacpp-2024-4bit",
+    "llamacpp-2026-4bit",
     "llamacpp-q4_0-4bit",
     "llamacpp-q4_k_m-4bit",
     "mnn-4bit",
@@ -85,7 +86,8 @@ def test_builds_and_apps_are_of_the_family_and_forks_are_not(
         ({"quantisation": "Q4_0_4_8"}, "llamacpp-q4_0-4bit"),
         ({"quantisation": "QAT Q4_0"}, "llamacpp-q4_0-4bit"),
         ({"quantisation": "Q4_K_M"}, "llamacpp-q4_k_m-4bit"),
-        ({"quantisation": "IQ4_XS"}, "llamacpp-4bit"),
+        ({"quantisation": "IQ4_XS"}, "llamacpp-2026-4bit"),
+        ({"quantisation": "IQ4_XS", "date": "2025"}, "llamacpp-4bit"),
         ({"quantisation": "INT4", "date": "2024-10"}, "llamacpp-2024-4bit"),
         (
             {"quantisation": "INT4", "engine": "llama.cpp (build not stated, 2024)"},
@@ -148,6 +150,10 @@ def test_a_carried_row_is_recognised_under_any_number() -> None:
         decode_tokens_per_s=speed.decode_tokens_per_s,
     )
     assert carried_as(figure) == speed
+    profile = read_profile(speed.soc_id)
+    assert match_engine(replace(figure, engine="an app"), profile).engine == speed.engine
+    on_gpu = replace(figure, engine="an app", processor="GPU")
+    assert match_engine(on_gpu, profile).engine is None
     other = speed.decode_tokens_per_s or 1.0
     assert carried_as(replace(figure, decode_tokens_per_s=other * 1.001)) is None
 
