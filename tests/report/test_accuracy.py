@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from phonesearch import catalog
+from phonesearch.device.engine_match import FAMILIES
 from phonesearch.device.profile import DeviceProfile, read_profile
 from phonesearch.device.score import Case, score
+from phonesearch.device.speed_table import MODEL_COLUMNS, SPEED_COLUMNS
 from phonesearch.report.accuracy import (
     PAGE,
     differing_files,
@@ -122,6 +124,18 @@ def test_a_goal_is_met_or_says_by_how_much_it_is_not(shipped: Shipped, text: str
         assert (row[-1] == "met") == met == (not goal.shortfalls)
 
 
+def test_whole_numbers_in_a_source_are_told_where_they_are_coarse(
+    shipped: Shipped, text: str
+) -> None:
+    """2 tokens/s stands for 1.5 to 2.5, off by up to 0.5 / 2."""
+    profile, cases = shipped["tensor_g5"]
+    assert "off by up to 25 % at 2" in text
+    exact = tuple(
+        replace(case, measured_tokens_per_s=case.measured_tokens_per_s + 0.01) for case in cases
+    )
+    assert "whole tokens/s" not in page_text({"tensor_g5": (profile, exact)})
+
+
 def test_only_rows_of_known_confidence_and_size_are_held_against_the_goal(
     shipped: Shipped,
 ) -> None:
@@ -140,6 +154,14 @@ def test_phonelm_stands_with_every_engine_of_its_phone(text: str) -> None:
     rows = table_rows(text, "PhoneLM-1.5B on snapdragon8gen3, in no fit")
     assert [row[0] for row in rows] == list(read_profile("snapdragon8gen3").engines)
     assert all(row[3].endswith("%") for row in rows)
+
+
+def test_the_form_of_tables_is_told_as_they_are_read(text: str) -> None:
+    section = text[text.index("## A table of your own") :]
+    for column in (*SPEED_COLUMNS, *MODEL_COLUMNS):
+        assert f"`{column}`" in section
+    rows = table_rows(text, "A table of your own")
+    assert [row[0] for row in rows] == list(dict.fromkeys(family for _, family in FAMILIES))
 
 
 def test_no_machine_is_named_and_no_number_is_undefined(text: str) -> None:

@@ -42,8 +42,8 @@ def validate(
     cannot stand for are skipped and counted with their reason. Rows that the profile was fitted
     on are marked: what they say is how well it fits, not how well it predicts.
 
-    Columns of both tables, and how a row finds its engine, stand in `device/speed_table.py` and
-    `device/engine_match.py`.
+    The form of both tables, and how a row finds its engine, stand at the end of
+    docs/device-accuracy.md.
 
     Example:
 

@@ -29,7 +29,7 @@ from phonesearch.device.data import model_shapes
 from phonesearch.device.fit import Phase
 from phonesearch.errors import InvalidCandidateError, InvalidFileError
 
-_SPEED_COLUMNS: Final = (
+SPEED_COLUMNS: Final = (
     "id",
     "soc_id",
     "processor",
@@ -39,7 +39,8 @@ _SPEED_COLUMNS: Final = (
     "prefill_tok_s",
     "decode_tok_s",
 )
-_MODEL_COLUMNS: Final = (
+"""Columns that a table of speeds must have."""
+MODEL_COLUMNS: Final = (
     "model_id",
     "n_layers",
     "hidden",
@@ -48,6 +49,7 @@ _MODEL_COLUMNS: Final = (
     "n_kv_heads",
     "vocab",
 )
+"""Columns that a table of models must have."""
 _ACTIVATIONS: Final[dict[str, Activation]] = {
     "silu": "silu",
     "swiglu": "silu",
@@ -120,7 +122,7 @@ def read_speed_table(path: Path) -> tuple[SpeedFigure, ...]:
     problems: list[str] = []
     figures = []
     lines_by_id: dict[int, int] = {}
-    for line, row in _rows(path, _SPEED_COLUMNS):
+    for line, row in _rows(path, SPEED_COLUMNS):
         cells = _Cells(line=line, row=row, problems=problems)
         number = cells.whole("id", required=True) or 0
         first = lines_by_id.setdefault(number, line)
@@ -161,7 +163,7 @@ def read_model_table(path: Path) -> dict[str, TableModel]:
     """
     problems: list[str] = []
     models: dict[str, TableModel] = {}
-    for line, row in _rows(path, _MODEL_COLUMNS):
+    for line, row in _rows(path, MODEL_COLUMNS):
         cells = _Cells(line=line, row=row, problems=problems)
         model_id = cells.text("model_id", required=True)
         if model_id in models:
@@ -226,7 +228,7 @@ class _Cells:
 
 
 def _model(model_id: str, cells: _Cells) -> TableModel:
-    columns = (*_MODEL_COLUMNS[1:], "head_dim")
+    columns = (*MODEL_COLUMNS[1:], "head_dim")
     uneven = [column for column in columns if _RANGE.fullmatch(cells.text(column))]
     candidate = None
     because = f"its layers differ in {', '.join(uneven)}"
@@ -246,7 +248,7 @@ def _candidate(
 ) -> tuple[Candidate | None, str]:
     """The candidate, or None and why."""
     known = {column: count for column, count in counts.items() if count is not None}
-    missing = [column for column in _MODEL_COLUMNS[1:] if column not in known]
+    missing = [column for column in MODEL_COLUMNS[1:] if column not in known]
     if missing:
         return None, f"its configuration is not known in full (no {', '.join(missing)})"
     because = _other_block(model_id, cells)

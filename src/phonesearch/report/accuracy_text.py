@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from phonesearch.device.data import published_speeds
+from phonesearch.device.engine_match import FAMILIES
 from phonesearch.device.fit import (
     ASSUMED_GENERATE_TOKENS,
     ASSUMED_PROMPT_TOKENS,
@@ -18,6 +19,7 @@ from phonesearch.device.fit import (
 from phonesearch.device.held_out_models import HeldOutDecode, held_out_decodes
 from phonesearch.device.profile import Accuracy, DeviceProfile
 from phonesearch.device.score import PHASES, Case, score
+from phonesearch.device.speed_table import MODEL_COLUMNS, SPEED_COLUMNS
 from phonesearch.report.accuracy_format import cell, counted, gb, percent, rate, signed
 from phonesearch.report.accuracy_goals import (
     GOAL_MEDIAN,
@@ -29,6 +31,8 @@ from phonesearch.report.accuracy_goals import (
 )
 
 _WORST: Final = 3
+_COARSE: Final = 10
+"""Below it, a whole number of tokens a second is off by more than 5 % at times."""
 
 
 def plot_name(profile: str) -> str:
@@ -45,6 +49,7 @@ def page_text(shipped: Shipped) -> str:
         _goal_section(shipped),
         *(_held_out_section(profile) for profile, _ in shipped.values()),
         *(_profile_section(profile, cases) for profile, cases in shipped.values()),
+        _own_table_section(),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -192,6 +197,7 @@ def _goal_section(shipped: Shipped) -> str:
         lines += ["", "Where a group falls short, these models are furthest off:", ""]
         lines += [
             f"* {goal.profile}, {goal.group.engine}, {goal.phase}: {_worst(goal.group.cases)}"
+            f"{_rounding(goal.group.cases)}"
             for goal in short
         ]
     return "\n".join(lines)
@@ -211,6 +217,22 @@ def _worst(cases: Sequence[Case]) -> str:
         spread = f" (measured {rate(min(rates))} to {rate(max(rates))})" if len(rates) > 1 else ""
         named.append(f"{model} {signed(medians[model])}{spread}")
     return ", ".join(named)
+
+
+def _rounding(cases: Sequence[Case]) -> str:
+    """What whole numbers in the sources cost, where it is worth saying."""
+    coarse = [
+        case.measured_tokens_per_s
+        for case in cases
+        if case.measured_tokens_per_s.is_integer() and case.measured_tokens_per_s < _COARSE
+    ]
+    if not coarse:
+        return ""
+    worst = percent(0.5 / min(coarse), digits=0)
+    return (
+        f". {counted(len(coarse), 'row')} of {len(cases)} are printed in whole tokens/s below "
+        f"{_COARSE}, which alone is off by up to {worst} at {rate(min(coarse))}"
+    )
 
 
 def _held_out_section(profile: DeviceProfile) -> str:
@@ -293,6 +315,39 @@ def _profile_section(profile: DeviceProfile, cases: Sequence[Case]) -> str:
         "</details>",
     ]
     return "\n".join(lines)
+
+
+def _own_table_section() -> str:
+    speed_columns, model_columns = (
+        ", ".join(f"`{name}`" for name in columns) for columns in (SPEED_COLUMNS, MODEL_COLUMNS)
+    )
+    families: dict[str, list[str]] = {}
+    for pattern, family in FAMILIES:
+        families.setdefault(family, []).append(f"`{pattern}`")
+    names = "\n".join(f"| {family} | {', '.join(found)} |" for family, found in families.items())
+    return f"""## A table of your own
+
+`phonesearch device validate NAME --against TABLE.csv [--configs CONFIGS.csv]` holds a profile
+against any table in this form, and `device fit` makes a profile from one:
+
+* TABLE.csv has one row a figure, with the columns {speed_columns};
+  `device`, `model`, `quant`, `prompt_len`, `gen_len`, `confidence`, `source` and `date` help.
+* CONFIGS.csv has one row a model, with the columns {model_columns}. Without it, the models that
+  the package carries are known. A model with another block (convolutions, linear attention,
+  experts, LayerNorm, ALiBi) is skipped and counted.
+
+A row is of a profile when its `soc_id` or `device` is the profile's name, and of an engine called
+`FAMILY[-QUALIFIER]-BITSbit` when `processor` and `weight_bits` are the engine's, the printed
+`engine` begins as below in small letters, and the row has the qualifier: a year is that of the
+build, or else of the row's `date`; a quantisation stands in `quant`. Forks and engines built on
+others are no members of the family. A row may also name the engine as the profile does.
+
+| family | printed engine begins with |
+|---|---|
+{names}
+
+Rows that the profile was fitted on are marked as such and scored apart: they show how well it
+fits, not how well it predicts."""
 
 
 def _behind(accuracy: Accuracy, phase: Phase) -> str:
