@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from phonesearch.device.data import published_speeds
-from phonesearch.device.engine_match import FAMILIES
 from phonesearch.device.fit import (
     ASSUMED_GENERATE_TOKENS,
     ASSUMED_PROMPT_TOKENS,
@@ -19,7 +18,6 @@ from phonesearch.device.fit import (
 from phonesearch.device.held_out_models import HeldOutDecode, held_out_decodes
 from phonesearch.device.profile import Accuracy, DeviceProfile
 from phonesearch.device.score import PHASES, Case, score
-from phonesearch.device.speed_table import MODEL_COLUMNS, SPEED_COLUMNS
 from phonesearch.report.accuracy_format import cell, counted, gb, percent, rate, signed
 from phonesearch.report.accuracy_goals import (
     GOAL_MEDIAN,
@@ -29,6 +27,7 @@ from phonesearch.report.accuracy_goals import (
     Shipped,
     goals,
 )
+from phonesearch.report.accuracy_prose import INTRODUCTION, own_table_section
 
 _WORST: Final = 3
 _COARSE: Final = 10
@@ -43,26 +42,15 @@ def plot_name(profile: str) -> str:
 def page_text(shipped: Shipped) -> str:
     """The whole page, in Markdown."""
     sections = [
-        _INTRODUCTION,
+        INTRODUCTION,
         _reading(shipped),
         _overview(shipped),
         _goal_section(shipped),
         *(_held_out_section(profile) for profile, _ in shipped.values()),
         *(_profile_section(profile, cases) for profile, cases in shipped.values()),
-        _own_table_section(),
+        own_table_section(),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
-
-
-_INTRODUCTION: Final = """# How far off the device profiles are
-
-<!-- Made by `make accuracy`; a test holds it to that. Do not edit it, it is written over. -->
-
-A profile predicts the speed of shapes that nobody has built. So each of its errors here is that
-of a model that the fit had **not** seen: every model in turn is left out with all of its rows,
-the coefficients are fitted on the others, and the model is predicted. How well a profile fits
-the rows that it was made from is shown nowhere on this page. No phone was measured by us; each
-figure names the table, thread or model card that it comes from."""
 
 
 def _reading(shipped: Shipped) -> str:
@@ -315,39 +303,6 @@ def _profile_section(profile: DeviceProfile, cases: Sequence[Case]) -> str:
         "</details>",
     ]
     return "\n".join(lines)
-
-
-def _own_table_section() -> str:
-    speed_columns, model_columns = (
-        ", ".join(f"`{name}`" for name in columns) for columns in (SPEED_COLUMNS, MODEL_COLUMNS)
-    )
-    families: dict[str, list[str]] = {}
-    for pattern, family in FAMILIES:
-        families.setdefault(family, []).append(f"`{pattern}`")
-    names = "\n".join(f"| {family} | {', '.join(found)} |" for family, found in families.items())
-    return f"""## A table of your own
-
-`phonesearch device validate NAME --against TABLE.csv [--configs CONFIGS.csv]` holds a profile
-against any table in this form, and `device fit` makes a profile from one:
-
-* TABLE.csv has one row a figure, with the columns {speed_columns};
-  `device`, `model`, `quant`, `prompt_len`, `gen_len`, `confidence`, `source` and `date` help.
-* CONFIGS.csv has one row a model, with the columns {model_columns}. Without it, the models that
-  the package carries are known. A model with another block (convolutions, linear attention,
-  experts, LayerNorm, ALiBi) is skipped and counted.
-
-A row is of a profile when its `soc_id` or `device` is the profile's name, and of an engine called
-`FAMILY[-QUALIFIER]-BITSbit` when `processor` and `weight_bits` are the engine's, the printed
-`engine` begins as below in small letters, and the row has the qualifier: a year is that of the
-build, or else of the row's `date`; a quantisation stands in `quant`. Forks and engines built on
-others are no members of the family. A row may also name the engine as the profile does.
-
-| family | printed engine begins with |
-|---|---|
-{names}
-
-Rows that the profile was fitted on are marked as such and scored apart: they show how well it
-fits, not how well it predicts."""
 
 
 def _behind(accuracy: Accuracy, phase: Phase) -> str:
