@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 import rich.console
+import rich.text
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from phonesearch.units import format_seconds
@@ -59,8 +60,8 @@ class Console:
     def say(self, message: str) -> None:
         """One line, with the time since the start."""
         elapsed = format_seconds(time.monotonic() - self._started_s)
-        self._console.print(f"[dim]{elapsed:>8}[/dim]  ", end="")
-        self._console.print(message, markup=False, soft_wrap=True)
+        line = rich.text.Text.assemble((f"{elapsed:>8}  ", "dim"), message)
+        self._console.print(line, soft_wrap=True)
 
     def resumed(self, records: tuple[TrialRecord, ...], trials: int) -> None:
         """Start the bars where the run stands."""
@@ -151,15 +152,17 @@ class Console:
         if done > 0.2:
             elapsed_s = time.monotonic() - self._work_started_s
             left_s = elapsed_s / done * (self._trials - self._finished - sum(self._shares.values()))
-            parts.append(f"about {_coarse(left_s)} left")
+            parts.append(f"{_coarse(left_s)} left")
         return ", ".join(parts)
 
 
 def _coarse(left_s: float) -> str:
     """Time left, no finer than such a guess is."""
+    if left_s < 10:
+        return "under 10 s"
     if left_s < 90:
-        return f"{max(round(left_s / 10), 0) * 10} s"
-    return f"{round(left_s / 60)} min"
+        return f"about {round(left_s / 10) * 10} s"
+    return f"about {round(left_s / 60)} min"
 
 
 def describe(record: TrialRecord) -> str:
