@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
-from phonesearch.files import write_json, write_text
+from phonesearch.files import write_bytes, write_json, write_text
 from phonesearch.front.table import front_json, trials_table
 from phonesearch.report.data import ReportInput
 from phonesearch.report.page import pareto_page, report_page
@@ -33,21 +31,6 @@ def write_results(folder: Path, report: ReportInput) -> list[Path]:
     write_text(table, frame.to_csv(index=False, lineterminator="\n"))
     write_json(front, front_json(report.front, settings=report.settings))
     write_text(scatter, pareto_page(report))
-    _write_bytes(picture, pareto_png(report))
+    write_bytes(picture, pareto_png(report))
     write_text(page, report_page(report))
     return [table, front, scatter, picture, page]
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """As `files.write_text`, for what is not text."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
