@@ -5,8 +5,6 @@ Milliseconds a candidate, since every candidate of a study is timed from its exp
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +13,7 @@ import onnx
 from phonesearch import __version__
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import ExportError
+from phonesearch.files import write_bytes
 from phonesearch.onnx_export import deployment, portable
 from phonesearch.onnx_export.fragment import MICROSOFT, Fragment, stamp_layers
 from phonesearch.onnx_export.settings import GraphSettings
@@ -89,17 +88,9 @@ def write_structure(candidate: Candidate, path: Path, settings: GraphSettings) -
         ExportError: If the file cannot be written.
     """
     content = build_structure(candidate, settings).SerializeToString()
-    temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        write_bytes(path, content)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise ExportError(
             f"The graph could not be written to {path} ({len(content):,} bytes): "
             f"{error.strerror}. Free space or choose another folder."
