@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phonesearch.cli import device_fit, device_validate
+from phonesearch.cli import device_calibrate, device_fit, device_validate
 
 if TYPE_CHECKING:
     from phonesearch.device.profile import Accuracy
 
 app = typer.Typer(no_args_is_help=True, help="Device profiles: what is known of phones.")
+app.command(name="calibrate")(device_calibrate.calibrate)
 app.command(name="fit")(device_fit.fit)
 app.command(name="validate")(device_validate.validate)
 

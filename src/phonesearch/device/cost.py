@@ -14,6 +14,8 @@ Weight bytes are those of the engine, which may hold other widths than the graph
 rows and K columns has N K b / 8 bytes at the b bits of the engine, plus the graph's scales (a
 float32 each block of weights) below 16 bits and none from there on.
 
+A machine that could be measured has a cost for each operator instead (`device/operators.py`).
+
 Each term is non-negative and grows with every dimension of the model and with M.
 Left out: sampling, tokenisation, throttling, first-run costs.
 
@@ -37,6 +39,7 @@ from typing import Final
 import onnx
 
 from phonesearch.device.estimate import LatencyEstimate
+from phonesearch.device.operators import OperatorRates, operator_run_seconds
 from phonesearch.device.profile import Coefficients, DeviceProfile
 from phonesearch.device.speed import Span, Speed
 from phonesearch.device.work import CATEGORIES, Attention, GraphWork, MatMul, at_width, graph_work
@@ -55,16 +58,25 @@ class Rates:
     matmul_ops_per_s: float
     attention_ops_per_s: float
     matmul_tile_rows: float
+    operators: OperatorRates | None = None
+    """Of a calibrated machine; where present, nothing else counts."""
 
 
 def rates(coefficients: Coefficients) -> Rates:
     """The values of `coefficients`, without their sources."""
+    costs = coefficients.operators
     return Rates(
         memory_bandwidth_bytes_per_s=coefficients.memory_bandwidth_bytes_per_s.value,
         seconds_per_call=coefficients.seconds_per_call.value,
         matmul_ops_per_s=coefficients.matmul_ops_per_s.value,
         attention_ops_per_s=coefficients.attention_ops_per_s.value,
         matmul_tile_rows=coefficients.matmul_tile_rows.value,
+        operators=None
+        if costs is None
+        else OperatorRates(
+            cache_bytes=costs.cache_bytes.value,
+            seconds={term: number.value for term, number in costs.seconds.items()},
+        ),
     )
 
 
@@ -152,6 +164,10 @@ def run_seconds(
     Returns:
         Seconds, one entry for each of `work.CATEGORIES`.
     """
+    if known.operators is not None:
+        return operator_run_seconds(
+            work, known.operators, new_tokens=new_tokens, past_tokens=past_tokens
+        )
     seconds: dict[str, float] = dict.fromkeys(CATEGORIES, 0.0)
     seconds["dispatch"] = work.num_calls * known.seconds_per_call
     bandwidth = known.memory_bandwidth_bytes_per_s
@@ -207,6 +223,12 @@ def _all_steps_seconds(
     Only attention depends on the context, and is proportional to the positions seen.
     """
     steps = generate_tokens - 1
+    if known.operators is not None:  # each step is a sum of terms linear in its context
+        first, last = (
+            sum(run_seconds(work, known, new_tokens=1, past_tokens=past).values())
+            for past in (prompt_tokens, prompt_tokens + max(steps - 1, 0))
+        )
+        return steps * (first + last) / 2
     seconds = steps * tpot_s
     for item, count in work.items:
         if isinstance(item, Attention):

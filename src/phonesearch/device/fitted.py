@@ -112,6 +112,9 @@ def profile_content(profile: DeviceProfile) -> dict[str, Any]:
     """What is written of a profile to its YAML."""
     content = asdict(profile)
     del content["sha256"]
+    for engine in content["engines"].values():
+        if engine["coefficients"]["operators"] is None:
+            del engine["coefficients"]["operators"]
     return {key: value for key, value in content.items() if value not in (None, {})}
 
 

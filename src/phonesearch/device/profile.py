@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from phonesearch import catalog, files
+from phonesearch.device.operators import TERMS
 from phonesearch.errors import InvalidFileError, ProfileError
 
 Basis = Literal["fit", "prior"]
@@ -41,6 +42,29 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorCosts:
+    """What a machine that could be measured spends on each operator, found by running them.
+
+    Far finer than the five coefficients, which whole-model speeds could not resolve.
+    """
+
+    cache_bytes: Number
+    """Weights of a graph much below this stay in the last cache from run to run."""
+    seconds: Mapping[str, Number]
+    """Seconds a unit of each term of `device/operators.py`; a term not named costs nothing."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.seconds) - set(TERMS))
+        if unknown:
+            raise ProfileError(
+                f"`operators.seconds` has no term {', '.join(unknown)}; it knows "
+                f"{', '.join(TERMS)}."
+            )
+        if not self.seconds:
+            raise ProfileError("`operators.seconds` must name at least one term.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Coefficients:
     """What the cost model of `device/cost.py` knows about one engine on one processor."""
 
@@ -56,6 +80,9 @@ class Coefficients:
     """The same in attention over the cache."""
     matmul_tile_rows: Number
     """Rows that a kernel takes at a time; fewer cost as much, except a single one."""
+    operators: OperatorCosts | None = None
+    """Of a calibrated machine. Where present, times come from these alone, and the five above
+    are averages over the same measurements, to be read beside other devices'."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

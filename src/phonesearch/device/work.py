@@ -92,6 +92,8 @@ class ElementWise:
     category: Category
     bytes_per_token: int
     last_token_only: bool
+    operator: str = ""
+    """ONNX operator that does it."""
 
 
 Work = MatMul | Attention | ElementWise
@@ -161,7 +163,7 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
             row_bytes = (_stored_bytes(table) + _stored_bytes(weights[inputs[2]])) // table.dims[0]
             elements = math.prod(table.dims[1:]) * 8 // _integers(node)["bits"]
             moved = row_bytes + elements * _ACTIVATION_BYTES
-            counts[ElementWise, "embedding", moved, False] += 1
+            counts[ElementWise, "embedding", moved, False, kind] += 1
         elif kind == "Slice" and elements:
             start, stop, axis = (_constant(weights[name]) for name in inputs[1:4])
             if axis == 1 and start == -1:
@@ -181,7 +183,7 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
         else:  # a norm, an activation, a product: read the inputs, write the outputs
             streams = sum(name in width for name in inputs) + sum(map(bool, node.output))
             moved = elements * streams * _ACTIVATION_BYTES
-            counts[ElementWise, "norms and element-wise", moved, last] += 1
+            counts[ElementWise, "norms and element-wise", moved, last, kind] += 1
         if elements:
             for name in node.output:
                 width[name] = elements

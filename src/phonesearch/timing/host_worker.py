@@ -119,7 +119,7 @@ def measure(request: WorkerRequest) -> WorkerResult:
     )
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process soon after its parent, which a `kill -9` gives no chance to do so.
 
     A worker left behind would take cores from whatever is measured next.
@@ -136,7 +136,7 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Answer the request on stdin."""
-    _end_with_parent()
+    end_with_parent()
     request = WorkerRequest(**json.load(sys.stdin))
     result = measure(request)
     fields = {name: getattr(result, name) for name in WorkerResult.__slots__}

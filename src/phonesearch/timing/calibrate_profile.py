@@ -1,0 +1,116 @@
+"""Writes down what a calibration found, as a profile that predicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+from scipy import stats
+
+from phonesearch.device.fitted import COVERAGE
+from phonesearch.device.operators import OperatorRates
+from phonesearch.device.profile import (
+    Accuracy,
+    Coefficients,
+    DeviceProfile,
+    Engine,
+    Fact,
+    Number,
+    OperatorCosts,
+)
+from phonesearch.timing.calibrate import CheckedTime, ProbeTime, averages, score
+from phonesearch.timing.probe_run import ProbeRecord
+
+_NO_CHECK_LOG_HALF_WIDTH: Final = math.log(2)
+
+
+def calibrated_profile(
+    name: str,
+    *,
+    times: Sequence[ProbeTime],
+    records: Sequence[ProbeRecord],
+    known: OperatorRates,
+    checked: Sequence[CheckedTime],
+    today: date,
+) -> DeviceProfile:
+    """The profile of this machine, one engine named after its threads.
+
+    Args:
+        name: Of the profile, the stem of its file.
+        times: What was fitted.
+        records: Where those times come from; at least one.
+        known: Costs that the fit gave.
+        checked: Whole candidates, measured and predicted.
+        today: Written into the sources.
+    """
+    first = records[0]
+    engine_name = f"onnxruntime-cpu-int4-{first.num_threads}t"
+    source = (
+        f"calibrated {today.isoformat()} with onnxruntime {first.onnxruntime_version} at "
+        f"{first.num_threads} thread{'s' * (first.num_threads != 1)} on {first.device}: "
+        f"fit on {len(times)} runs of single operators"
+    )
+    five = averages(times, known.seconds)
+    engine = Engine(
+        description="ONNX Runtime, CPU provider, int4 weights in blocks of 32",
+        weight_bits=4,
+        assumptions=(
+            "the machine is as quiet as when it was calibrated",
+            "weights of a graph compete for one cache of the size that the system tells",
+        ),
+        coefficients=Coefficients(
+            **{
+                key: Number(value=_rounded(value), source=f"average over them; {source}")
+                for key, value in five.items()
+            },
+            operators=OperatorCosts(
+                cache_bytes=Number(
+                    value=known.cache_bytes, source="size of the last cache, from the system"
+                ),
+                seconds={
+                    term: Number(value=_rounded(value), source=source)
+                    for term, value in known.seconds.items()
+                },
+            ),
+        ),
+        decode=_accuracy(checked, "decode"),
+        prefill=_accuracy(checked, "prefill"),
+    )
+    return DeviceProfile(
+        name=name,
+        description="A machine calibrated by `phonesearch device calibrate host`",
+        soc=first.device,
+        processor="CPU",
+        coverage=COVERAGE,
+        hardware={"machine": Fact(value=first.device, source="read from the system")},
+        default_engine=engine_name,
+        engines={engine_name: engine},
+    )
+
+
+def _accuracy(checked: Sequence[CheckedTime], phase: str) -> Accuracy:
+    found = score(checked, phase)
+    width = _NO_CHECK_LOG_HALF_WIDTH
+    if found.num_candidates > 1:
+        t = float(stats.t.ppf(0.5 + COVERAGE / 2, found.num_candidates - 1))
+        width = t * found.rms_log_error
+    return Accuracy(
+        basis="fit",
+        num_models=found.num_candidates,
+        rows=(),
+        median_error=_rounded(found.median_error),
+        kendall_tau=None if found.kendall_tau is None else _rounded(found.kendall_tau),
+        interval_log_half_width=_rounded(width),
+        source=(
+            f"{found.num_candidates} random candidates measured whole, none of them in the fit; "
+            "interval: Student's t times the root mean square of their log errors; repeat spread "
+            f"of the measurement itself {found.median_repeat_spread:.1%} (median half of the 10th "
+            "to 90th percentile)"
+        ),
+    )
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
