@@ -47,7 +47,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, text: Path) -> Path:
     done = CliRunner().invoke(app, ["run", *options])
     assert done.exit_code == 0, done.output
     assert "report.html" in done.stdout
-    assert "predicted" in done.stderr
+    speeds = [line for line in done.stderr.splitlines() if "tokens/s" in line]
+    assert speeds
+    assert all("tokens/s (predicted)" in line for line in speeds)
     assert "left" in done.stderr
     return folder
 

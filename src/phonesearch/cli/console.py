@@ -54,8 +54,8 @@ class Console:
         self._work_started_s = time.monotonic()
         self._last_line_s = time.monotonic()
         self._new = 0
-        self._fastest: tuple[float, int] | None = None
-        self._best: tuple[float, int] | None = None
+        self._fastest: tuple[float, str] | None = None
+        self._best: float | None = None
 
     def say(self, message: str) -> None:
         """One line, with the time since the start."""
@@ -137,17 +137,18 @@ class Console:
             return
         pace = record.speed.decode_tokens_per_s
         if self._fastest is None or pace > self._fastest[0]:
-            self._fastest = (pace, record.number)
+            self._fastest = (pace, _source(record))
         loss = record.proxy.bits_per_byte
-        if record.proxy.passed_transition and (self._best is None or loss < self._best[0]):
-            self._best = (loss, record.number)
+        if record.proxy.passed_transition and (self._best is None or loss < self._best):
+            self._best = loss
 
     def _standing(self) -> str:
         parts = []
         if self._fastest is not None:
-            parts.append(f"fastest decode {self._fastest[0]:.4g} tokens/s")
+            pace, source = self._fastest
+            parts.append(f"fastest decode {pace:.4g} tokens/s ({source})")
         if self._best is not None:
-            parts.append(f"lowest loss {self._best[0]:.3f} bits/byte")
+            parts.append(f"lowest loss {self._best:.3f} bits/byte")
         done = self._new + sum(self._shares.values())
         if done > 0.2:
             elapsed_s = time.monotonic() - self._work_started_s
@@ -165,6 +166,10 @@ def _coarse(left_s: float) -> str:
     return f"about {round(left_s / 60)} min"
 
 
+def _source(record: TrialRecord) -> str:
+    return "measured" if record.measured is not None else "predicted"
+
+
 def describe(record: TrialRecord) -> str:
     """One line on what was found out about a candidate."""
     candidate = record.candidate
@@ -175,9 +180,9 @@ def describe(record: TrialRecord) -> str:
     )
     if record.state != "complete" or record.speed is None or record.proxy is None:
         return f"{shape}: {record.state}, {record.reason}"
-    source = "measured" if record.measured is not None else "predicted"
     note = "" if record.proxy.passed_transition else ", not ranked: has not learned to copy yet"
     return (
-        f"{shape}: decode {record.speed.decode_tokens_per_s:.4g} tokens/s ({source}), "
-        f"{record.proxy.bits_per_byte:.3f} bits/byte{note}, {format_seconds(record.seconds)}"
+        f"{shape}: decode {record.speed.decode_tokens_per_s:.4g} tokens/s "
+        f"({_source(record)}), {record.proxy.bits_per_byte:.3f} bits/byte{note}, "
+        f"{format_seconds(record.seconds)}"
     )
