@@ -19,6 +19,7 @@ from phonesearch.candidate.count import weight_bytes
 from phonesearch.errors import ExportError
 from phonesearch.model.decoder import Decoder
 from phonesearch.onnx_export.check import run_in_chunks
+from phonesearch.onnx_export.contents import levels_deviation, symmetric_levels
 from phonesearch.onnx_export.graph import stored_tensors
 from phonesearch.onnx_export.settings import GraphSettings, WeightBits
 from phonesearch.onnx_export.write import PAGE_ALIGNMENT, SMALL_ALIGNMENT, OnnxModel, export
@@ -121,6 +122,34 @@ def test_random_weights_give_finite_logits_of_ordinary_size(
     logits = run_in_chunks(model, input_ids, [16, 1, 1, 1, 1])
     assert np.isfinite(logits).all()
     assert 0.1 < float(logits.std()) < 10
+
+
+@pytest.mark.parametrize("weight_bits", [4, 8])
+def test_a_deep_random_model_does_not_forget_what_it_read(
+    weight_bits: int, tiny: Candidate, tmp_path: Path
+) -> None:
+    """Levels with a mean other than zero end in one direction, whatever the token, so that
+    queries and keys are alike and attention takes other times than in a trained model."""
+    candidate = replace(
+        tiny, num_hidden_layers=32, hidden_size=256, intermediate_size=512, head_dim=64
+    )
+    model = export(candidate, tmp_path, GraphSettings(weight_bits=weight_bits))
+    one, other = (
+        run_in_chunks(model, np.array([[token]]), [1])[0, -1].astype(np.float64)
+        for token in (3, 200)
+    )
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.4
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_random_levels_are_symmetric_about_zero(bits: int) -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, 2**20, dtype=np.uint8)
+    packed = symmetric_levels(drawn, bits)
+    levels = np.concatenate([(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)])
+    centred = levels.astype(np.float64) - 2 ** (bits - 1)
+    assert centred.min() == -centred.max() == 1 - 2 ** (bits - 1)
+    assert centred.std() == pytest.approx(levels_deviation(bits), rel=2e-3)
+    assert abs(centred.mean()) < 4 * levels_deviation(bits) / len(centred) ** 0.5
 
 
 def test_the_seed_decides_the_random_weights(tiny: Candidate, tmp_path: Path) -> None:

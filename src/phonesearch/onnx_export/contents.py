@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from phonesearch.candidate.config import Candidate, rope_inverse_frequencies
@@ -41,16 +42,19 @@ class RandomContents:
     """Values good for timing only: drawn once, written over and over at shifting offsets.
 
     A kernel's time does not depend on the values, as long as none is subnormal, infinite or NaN:
-    quantised levels are uniform, scales are such that a product keeps the size of its input,
-    gains are one and biases zero. Neighbouring tensors share stretches of bytes, so nothing
-    about quality, or about how well the file compresses, follows from them.
+    quantised levels are symmetric about zero, scales are such that a product keeps the size of
+    its input, gains are one and biases zero. A mean other than zero would add one direction to
+    every product, layer upon layer, until queries and keys are alike and the softmax of their
+    scores is full of subnormals: uniform levels of -8 to 7 slowed attention by half that way.
+    Neighbouring tensors share stretches of bytes, so nothing about quality, or about how well
+    the file compresses, follows from them.
     """
 
     def __init__(self, candidate: Candidate, *, seed: int) -> None:
         """Draw the values; the same seed writes the same file."""
         self._candidate = candidate
         generator = np.random.default_rng(seed)
-        self._levels = memoryview(generator.bytes(RANDOM_BYTES))
+        self._drawn = np.frombuffer(generator.bytes(RANDOM_BYTES), dtype=np.uint8)
         self._uniform = generator.random(RANDOM_FLOATS, dtype=np.float32)
         self._normal = generator.standard_normal(RANDOM_FLOATS, dtype=np.float32)
         self._cached: dict[tuple[str, int, int], memoryview] = {}
@@ -59,7 +63,7 @@ class RandomContents:
     def pieces(self, tensor: StoredTensor) -> Iterator[memoryview]:
         """See `Contents`."""
         if isinstance(tensor, QuantisedMatrix):
-            yield from self._cycle(self._levels, tensor.packed.num_bytes)
+            yield from self._cycle(self._levels(tensor.bits), tensor.packed.num_bytes)
             scales = self._scales(tensor.columns, tensor.bits)
             yield from self._cycle(scales, tensor.scales.num_bytes)
         elif isinstance(tensor, RotaryTable):
@@ -83,11 +87,16 @@ class RandomContents:
             count -= len(piece)
             start = 0
 
+    def _levels(self, bits: int) -> memoryview:
+        key = ("levels", 0, bits)
+        if key not in self._cached:
+            self._cached[key] = array_bytes(symmetric_levels(self._drawn, bits))
+        return self._cached[key]
+
     def _scales(self, inputs: int, bits: int) -> memoryview:
         key = ("scales", inputs, bits)
         if key not in self._cached:
-            # Levels -h to h - 1, equally likely, have a mean square of (2 h**2 + 1) / 6.
-            spread = math.sqrt((2 * 4 ** (bits - 1) + 1) / 6)
+            spread = levels_deviation(bits)
             values = (self._uniform + np.float32(0.5)) / np.float32(spread * math.sqrt(inputs))
             self._cached[key] = array_bytes(values)
         return self._cached[key]
@@ -101,6 +110,31 @@ class RandomContents:
             else:
                 self._cached[key] = array_bytes(values)
         return self._cached[key]
+
+
+def symmetric_levels(drawn: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Packed random levels with a mean of zero: the lowest, which has no opposite, becomes zero.
+
+    Args:
+        drawn: Random bytes.
+        bits: Width of a level, 4 (two a byte) or 8; stored with an offset of half its range.
+    """
+    zero = 1 << (bits - 1)
+    packed = np.arange(256, dtype=np.uint8)
+    for shift in range(0, 8, bits):
+        level = (packed >> shift) & (2**bits - 1)
+        packed = np.where(level == 0, packed | (zero << shift), packed).astype(np.uint8)
+    return packed[drawn]
+
+
+def levels_deviation(bits: int) -> float:
+    """Standard deviation of `symmetric_levels`, in levels.
+
+    With h half the range: -h + 1 to h - 1, each once in 2 h but zero twice, have a mean square
+    of (h - 1) (2 h - 1) / 6.
+    """
+    half = 2 ** (bits - 1)
+    return math.sqrt((half - 1) * (2 * half - 1) / 6)
 
 
 def rotary_pieces(candidate: Candidate, table: RotaryTable) -> Iterator[memoryview]:
