@@ -22,9 +22,9 @@ from phonesearch.onnx_export.graph import write_structure
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
 from phonesearch.timing.base import TimingBackend, TimingSettings
-from phonesearch.timing.exchange import WorkerRequest
+from phonesearch.timing.exchange import Stretch, WorkerRequest
 from phonesearch.timing.host import HostBackend, fingerprint, num_physical_cores, quota_cores
-from phonesearch.timing.host_worker import Turn
+from phonesearch.timing.host_worker import Turn, measure
 
 SMALL = Candidate(
     vocab_size=256,
@@ -128,16 +128,7 @@ def test_threads_are_the_physical_cores_unless_said(model_path: Path) -> None:
 
 def test_the_shared_cache_gives_the_logits_of_a_copied_one(model_path: Path) -> None:
     """A prefill of 7 and 3 steps through one buffer, against one prefill of all 10 tokens."""
-    request = WorkerRequest(
-        model_path=str(model_path),
-        prompt_tokens=7,
-        generate_tokens=6,
-        num_threads=1,
-        warmup_runs=0,
-        repetitions=1,
-        decode_steps=1,
-    )
-    turn = Turn(request, capacity=40)
+    turn = Turn(str(model_path), num_threads=1, capacity=40)
     turn.run(new_tokens=7, past_tokens=0)
     for past in (7, 8, 9):
         turn.run(new_tokens=1, past_tokens=past)
@@ -151,7 +142,7 @@ def test_the_shared_cache_gives_the_logits_of_a_copied_one(model_path: Path) -> 
     feeds["input_ids"] = turn.tokens[:, :10]
     feeds["attention_mask"] = np.ones((1, 10), np.int64)
     whole = session.run(["logits"], feeds)[0]
-    np.testing.assert_allclose(turn.logits, whole, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(turn.output, whole, rtol=1e-3, atol=1e-3)
 
 
 def test_a_structure_without_weights_says_what_onnxruntime_said(tmp_path: Path) -> None:
@@ -272,3 +263,31 @@ def test_logits_that_are_not_finite_make_no_measurement(tmp_path: Path) -> None:
 
     with pytest.raises(TimingError, match="not finite"):
         HostBackend().time(path, QUICK)
+
+
+def test_settling_steps_are_run_and_leave_no_samples(
+    model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Turn.run
+    seen: list[tuple[int, int]] = []
+
+    def counted(turn: Turn, *, new_tokens: int, past_tokens: int) -> float:
+        seen.append((new_tokens, past_tokens))
+        return run(turn, new_tokens=new_tokens, past_tokens=past_tokens)
+
+    monkeypatch.setattr(Turn, "run", counted)
+    result = measure(
+        WorkerRequest(
+            model_path=str(model_path),
+            num_threads=1,
+            warmup_rounds=0,
+            rounds=2,
+            stretches=(
+                Stretch(new_tokens=4, past_tokens=0),
+                Stretch(new_tokens=1, past_tokens=8, steps=3, settling_steps=2),
+            ),
+        )
+    )
+
+    assert [len(samples) for samples in result.samples_s] == [2, 6]
+    assert seen == 2 * [(4, 0), (1, 8), (1, 8), (1, 8), (1, 9), (1, 10)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +19,23 @@ def calibrate(
         int, typer.Option(min=2, help="Random candidates to check it on, measured whole.")
     ] = 30,
     seed: Annotated[int, typer.Option(help="Of the drawing of candidates.")] = 0,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="How often each graph is timed, in a process of its own.")
+    ] = 2,
+    more_rounds: Annotated[
+        int,
+        typer.Option(min=0, help="How often to come back to graphs whose times differ by 3 %."),
+    ] = 3,
 ) -> None:
-    """Time single operators on this machine, fit what they cost, and check that on unseen models.
+    """Time operators on this machine, fit what they cost, and check that on unseen models.
 
-    Finished probes stand in PROFILE.probes.jsonl beside the profile; the same command goes on
-    from there. PROFILE.checked.json holds each candidate's times, measured and predicted. Leave
-    the machine quiet meanwhile.
+    Three steps: operators alone and small decoders are timed, again and again in turn; the cost
+    of each kind of work is fitted; random candidates that the fit has not seen are measured whole,
+    and the profile says how far off it was. Leave the machine quiet meanwhile.
+
+    Everything timed stands in PROFILE.probes.jsonl beside the profile: the same command goes on
+    from there when it was stopped. PROFILE.checked.json holds each unseen candidate's times,
+    measured and predicted.
 
     Example:
 
@@ -33,47 +45,47 @@ def calibrate(
     from datetime import date
 
     from phonesearch import files
+    from phonesearch.cli.countdown import Countdown
     from phonesearch.device.fitted import PROFILE_HEADER, profile_content
     from phonesearch.errors import SettingsError
-    from phonesearch.timing.calibrate import (
-        CONTEXTS,
-        CheckScore,
-        check,
-        fit_operators,
-        last_cache_bytes,
-        probe_times,
-        score,
-    )
-    from phonesearch.timing.calibrate_draw import draw_candidates
+    from phonesearch.timing.calibrate import CheckScore, check, fit_operators, probe_times, score
     from phonesearch.timing.calibrate_profile import calibrated_profile
-    from phonesearch.timing.host import num_physical_cores
-    from phonesearch.timing.probe_run import run_probes
-    from phonesearch.timing.probes import designed_probes
+    from phonesearch.timing.host import HostBackend, last_cache_bytes, num_physical_cores
+    from phonesearch.timing.probe_run import ProbeRecord, run_probes
+    from phonesearch.timing.probes import (
+        CONTEXTS,
+        PROMPT_TOKENS,
+        Probe,
+        decoder_probes,
+        operator_probes,
+        unseen_probes,
+    )
 
     if machine != "host":
         raise SettingsError(f"Only `host` can be calibrated, got {machine!r}.")
     if out.suffix not in (".yaml", ".yml"):
         raise SettingsError(f"`--out` must end in .yaml, got {out}.")
-
-    def progress(line: str) -> None:
-        typer.echo(line, err=True)
-
-    cores = threads or num_physical_cores()
+    num_threads = threads or num_physical_cores()
     cache_bytes = last_cache_bytes()
-    probes = designed_probes(cache_bytes)
-    records = run_probes(
-        probes,
-        out.with_suffix(".probes.jsonl"),
-        num_threads=cores,
-        rounds=2,
-        repetitions=2,
-        progress=progress,
-    )
-    times = probe_times(probes, records)
-    known = fit_operators(times, cache_bytes=cache_bytes)
-    checked = check(
-        draw_candidates(candidates, seed=seed), known, num_threads=cores, progress=progress
-    )
+
+    def timed(what: str, probes: Sequence[Probe]) -> list[ProbeRecord]:
+        with Countdown(what) as countdown:
+            return run_probes(
+                probes,
+                out.with_suffix(".probes.jsonl"),
+                timer=HostBackend(),
+                num_threads=num_threads,
+                rounds=rounds,
+                more_rounds=more_rounds,
+                progress=countdown.begin,
+            )
+
+    designed: tuple[Probe, ...] = (*operator_probes(cache_bytes), *decoder_probes())
+    records = timed("operators and small decoders", designed)
+    times = probe_times(designed, records)
+    known = fit_operators(times, num_threads=num_threads, last_cache_bytes=cache_bytes)
+    unseen = unseen_probes(candidates, seed=seed)
+    checked = check(probe_times(unseen, timed("unseen candidates", unseen)), known)
     files.write_json(out.with_suffix(".checked.json"), [asdict(one) for one in checked])
     profile = calibrated_profile(
         out.stem, times=times, records=records, known=known, checked=checked, today=date.today()
@@ -85,15 +97,20 @@ def calibrate(
     )
 
     def told(found: CheckScore) -> str:
-        where = "prompt 128" if found.phase == "prefill" else f"context {found.context}"
+        where = (
+            f"prompt {PROMPT_TOKENS}" if found.phase == "prefill" else f"context {found.context}"
+        )
         tau = "" if found.kendall_tau is None else f", Kendall tau {found.kendall_tau:.3f}"
         return (
             f"{found.phase:8} {where:13} median error {found.median_error:.1%}, "
-            f"{found.within_10:.0%} within 10 %{tau}; the measurement itself repeats to "
+            f"{found.within_10:.0%} within 10 %{tau}; rounds of the measurement itself differ by "
             f"{found.median_repeat_spread:.1%}"
         )
 
-    typer.echo(f"{candidates} candidates that the fit had not seen, {cores} threads:")
+    typer.echo(
+        f"{candidates} candidates that the fit had not seen, "
+        f"{num_threads} thread{'s' * (num_threads != 1)}:"
+    )
     typer.echo(told(score(checked, "prefill", 0)))
     for context in CONTEXTS:
         typer.echo(told(score(checked, "decode", context)))

@@ -74,6 +74,7 @@ def rates(coefficients: Coefficients) -> Rates:
         operators=None
         if costs is None
         else OperatorRates(
+            num_threads=costs.num_threads,
             cache_bytes=costs.cache_bytes.value,
             seconds={term: number.value for term, number in costs.seconds.items()},
         ),
@@ -223,12 +224,12 @@ def _all_steps_seconds(
     Only attention depends on the context, and is proportional to the positions seen.
     """
     steps = generate_tokens - 1
-    if known.operators is not None:  # each step is a sum of terms linear in its context
+    if known.operators is not None:  # terms linear in the context, but for what leaves the cache
         first, last = (
             sum(run_seconds(work, known, new_tokens=1, past_tokens=past).values())
             for past in (prompt_tokens, prompt_tokens + max(steps - 1, 0))
         )
-        return steps * (first + last) / 2
+        return steps * (first + 4 * tpot_s + last) / 6  # Simpson's rule
     seconds = steps * tpot_s
     for item, count in work.items:
         if isinstance(item, Attention):

@@ -48,8 +48,11 @@ class OperatorCosts:
     Far finer than the five coefficients, which whole-model speeds could not resolve.
     """
 
+    num_threads: int
+    """Threads inside an operator, at calibration and at prediction."""
     cache_bytes: Number
-    """Weights of a graph much below this stay in the last cache from run to run."""
+    """Of the last cache, what one process gets: weights and keys and values below this stay there
+    from step to step."""
     seconds: Mapping[str, Number]
     """Seconds a unit of each term of `device/operators.py`; a term not named costs nothing."""
 

@@ -42,6 +42,8 @@ _ELEMENT_BYTES: Final[dict[int, int]] = {
 }
 _ACTIVATION_BYTES: Final = 4
 """Activations of the deployment graph are float32."""
+_ACTIVATION_RANK: Final = 3
+"""Batch, tokens and elements."""
 _UNSCALED_BITS: Final = 16
 """Weights of this width or more are floats, without a scale a block."""
 _LENGTHS_ONLY: Final = ("Cast", "Gather", "ReduceSum", "Shape", "Sub")
@@ -72,6 +74,7 @@ class Attention:
 
     num_heads: int
     """Query heads."""
+    num_key_value_heads: int
     head_dim: int
     local_window_size: int
     """Newest positions a query sees; -1 is all of them."""
@@ -135,7 +138,12 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
     caches = {
         value.name: value.type.tensor_type for value in graph.input if value.name.endswith(".key")
     }
-    width: dict[str, int] = {}  # elements a token of every activation
+    # Elements a token of every activation; a graph that is no whole model is fed some.
+    width: dict[str, int] = {
+        value.name: value.type.tensor_type.shape.dim[2].dim_value
+        for value in graph.input
+        if len(value.type.tensor_type.shape.dim) == _ACTIVATION_RANK
+    }
     pruned: set[str] = set()  # activations of the last position alone
     counts: Counter[tuple[Any, ...]] = Counter()
     num_views = 0
@@ -156,7 +164,7 @@ def graph_work(structure: onnx.ModelProto) -> GraphWork:
             head_dim = cache.shape.dim[3].dim_value
             position_bytes = 2 * kv_heads * head_dim * _ELEMENT_BYTES[cache.elem_type]
             window = attributes.get("local_window_size", -1)
-            counts[Attention, heads, head_dim, window, position_bytes] += 1
+            counts[Attention, heads, kv_heads, head_dim, window, position_bytes] += 1
             elements = heads * head_dim
         elif kind == "GatherBlockQuantized":
             table = weights[inputs[0]]

@@ -23,6 +23,9 @@ class TimingSettings:
     repetitions: int = 5
     decode_steps: int = 16
     """Decode steps timed a repetition, around the middle of the generation."""
+    settling_steps: int = 16
+    """Decode steps before these that are not timed, as the prefill before them leaves other data
+    in the processor's caches than a generation finds at its middle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,64 +1,91 @@
-"""Finds what each operator costs on this machine, and how wrong that is on whole candidates.
+"""Finds what each operator costs on a machine, and how wrong that is on whole candidates.
 
-Costs are a non-negative least squares fit of the relative error over probes of one operator
-each; candidates are measured as a search measures them, after the fit, and change nothing in it
-but the interval that is stated.
+Costs are a non-negative least squares fit of the relative error over probes, one fit for decode
+steps and one for prompts. Candidates are measured as probes are, after the fit, and change
+nothing in it but the interval that is stated.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from functools import cached_property
+from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import nnls
 
-from phonesearch.candidate.config import Candidate
-from phonesearch.device.operators import TERMS, OperatorRates, operator_run_seconds
-from phonesearch.device.work import graph_work
-from phonesearch.onnx_export.graph import build_structure
-from phonesearch.onnx_export.settings import GraphSettings
-from phonesearch.onnx_export.write import export
-from phonesearch.timing.base import Measurement, TimingSettings
-from phonesearch.timing.host import HostBackend
+from phonesearch.device.operators import (
+    PROMPT_TERMS,
+    STEP_TERMS,
+    OperatorRates,
+    operator_run_seconds,
+    run_units,
+)
+from phonesearch.device.work import GraphWork, graph_work
 from phonesearch.timing.probe_run import ProbeRecord
-from phonesearch.timing.probes import Probe, probe_units
+from phonesearch.timing.probes import Probe
 
-PROMPT_TOKENS: Final = 128
-CONTEXTS: Final = (128, 1024)
-"""Tokens in the cache at which decode steps of candidates are measured, about."""
-_DEFAULT_CACHE_BYTES: Final = 32 * 1024**2
+Phase = Literal["decode", "prefill"]
+
+_CACHE_SHARES: Final = tuple(2 ** (eighth / 8) for eighth in range(-24, 9))
+"""Of the last cache, that one process may get: an eighth to twice."""
+_LEAST_TOLERANCE: Final = 0.005
+_REWEIGHTINGS: Final = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ProbeTime:
-    """One run of one probe: the lower of its rounds' medians, and all that was seen."""
+    """One stretch of one probe: the lowest of its rounds' medians, and how they differed."""
 
-    probe: Probe
+    probe: str
+    work: GraphWork
     new_tokens: int
     past_tokens: int
+    """In the cache at the middle of the stretch."""
     seconds: float
+    """Of one run."""
     spread: float
     """Largest over smallest median of its rounds, less one."""
+
+    @cached_property
+    def phase(self) -> Phase:
+        """Which fit it belongs to."""
+        return "decode" if self.new_tokens == 1 else "prefill"
+
+    def units(self, *, num_threads: int, cache_bytes: float) -> dict[str, float]:
+        """Units of each term of `device/operators.py` in one run."""
+        total: dict[str, float] = defaultdict(float)
+        found = run_units(
+            self.work,
+            new_tokens=self.new_tokens,
+            past_tokens=self.past_tokens,
+            num_threads=num_threads,
+            cache_bytes=cache_bytes,
+        )
+        for own in found.values():
+            for term, amount in own.items():
+                total[term] += amount
+        return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedTime:
     """One time of a whole candidate that no fit had seen."""
 
-    phase: str
-    """`decode` or `prefill`."""
+    probe: str
+    phase: Phase
     context: int
+    """Tokens in the cache; 0 for a prefill."""
     measured_s: float
     predicted_s: float
     repeat_spread: float
-    """Half of what lies between the 10th and 90th percentile of the samples, over the median."""
+    """Largest over smallest median of its rounds, less one."""
 
     @property
     def error(self) -> float:
@@ -70,7 +97,7 @@ class CheckedTime:
 class CheckScore:
     """How wrong one phase was at one context (None: at all)."""
 
-    phase: str
+    phase: Phase
     context: int | None
     num_candidates: int
     median_error: float
@@ -80,32 +107,28 @@ class CheckScore:
     rms_log_error: float
 
 
-def last_cache_bytes() -> int:
-    """Size of the last cache of the first core; 32 MiB where the system does not tell."""
-    sizes = [
-        int(text[:-1]) * 1024
-        for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
-        if (text := path.read_text(encoding="ascii").strip()).endswith("K")
-    ]
-    return max(sizes, default=_DEFAULT_CACHE_BYTES)
-
-
 def probe_times(probes: Sequence[Probe], records: Sequence[ProbeRecord]) -> list[ProbeTime]:
-    """One time for each run of each probe, disturbed rounds dropped.
+    """One time for each stretch of each probe, disturbed rounds dropped.
 
     Other work on a machine only ever adds time, so that of the medians of the rounds the lowest
     is taken; their spread is kept beside it.
     """
+    of_probe: dict[str, list[ProbeRecord]] = defaultdict(list)
+    for record in records:
+        of_probe[record.probe].append(record)
     found = []
     for probe in probes:
-        own = [record for record in records if record.probe == probe.name]
-        for place, (new_tokens, past_tokens) in enumerate(probe.runs):
-            medians = [statistics.median(record.samples_s[place]) for record in own]
+        work = graph_work(probe.structure())
+        for place, stretch in enumerate(probe.stretches):
+            medians = [
+                statistics.median(record.samples_s[place]) for record in of_probe[probe.name]
+            ]
             found.append(
                 ProbeTime(
-                    probe=probe,
-                    new_tokens=new_tokens,
-                    past_tokens=past_tokens,
+                    probe=probe.name,
+                    work=work,
+                    new_tokens=stretch.new_tokens,
+                    past_tokens=stretch.past_tokens + stretch.steps // 2,
                     seconds=min(medians),
                     spread=max(medians) / min(medians) - 1,
                 )
@@ -113,61 +136,59 @@ def probe_times(probes: Sequence[Probe], records: Sequence[ProbeRecord]) -> list
     return found
 
 
-def fit_operators(times: Sequence[ProbeTime], *, cache_bytes: float) -> OperatorRates:
-    """Costs of all terms, none negative, with the least squared relative error of `times`."""
-    rows = [
-        probe_units(time.probe, time.new_tokens, time.past_tokens, cache_bytes=cache_bytes)
+def fit_operators(
+    times: Sequence[ProbeTime], *, num_threads: int, last_cache_bytes: float
+) -> OperatorRates:
+    """Costs of all terms, none negative, with the least relative error of `times`.
+
+    What of the last cache a process gets is found with the decode steps, as the share that fits
+    them best: other programs, and on a shared machine other tenants, use the rest.
+
+    Args:
+        times: Decode steps and prompts of probes.
+        num_threads: That they ran with.
+        last_cache_bytes: Size of the last cache.
+    """
+    steps = [time for time in times if time.phase == "decode"]
+    prompts = [time for time in times if time.phase == "prefill"]
+    fits = {
+        share * last_cache_bytes: _fit(
+            steps, STEP_TERMS, num_threads=num_threads, cache_bytes=share * last_cache_bytes
+        )
+        for share in _CACHE_SHARES
+    }
+    cache_bytes = min(fits, key=lambda cache: fits[cache].loss)
+    step = fits[cache_bytes].seconds
+    prompt = _fit(
+        prompts, PROMPT_TERMS, num_threads=num_threads, cache_bytes=cache_bytes, known=step
+    )
+    return OperatorRates(
+        num_threads=num_threads,
+        cache_bytes=cache_bytes,
+        seconds={term: value for term, value in {**step, **prompt.seconds}.items() if value > 0},
+    )
+
+
+def check(times: Sequence[ProbeTime], known: OperatorRates) -> list[CheckedTime]:
+    """Hold measured times of candidates against those predicted from `known`."""
+    return [
+        CheckedTime(
+            probe=time.probe,
+            phase=time.phase,
+            context=time.past_tokens if time.phase == "decode" else 0,
+            measured_s=time.seconds,
+            predicted_s=math.fsum(
+                operator_run_seconds(
+                    time.work, known, new_tokens=time.new_tokens, past_tokens=time.past_tokens
+                ).values()
+            ),
+            repeat_spread=time.spread,
+        )
         for time in times
     ]
-    matrix = np.array(
-        [
-            [row.get(term, 0.0) / time.seconds for term in TERMS]
-            for row, time in zip(rows, times, strict=True)
-        ]
-    )
-    scale = np.maximum(np.abs(matrix).max(axis=0), np.finfo(float).tiny)
-    found, _ = nnls(matrix / scale, np.ones(len(rows)))
-    seconds = {
-        term: float(value) for term, value in zip(TERMS, found / scale, strict=True) if value > 0
-    }
-    return OperatorRates(cache_bytes=cache_bytes, seconds=seconds)
 
 
-def check(
-    candidates: Sequence[Candidate],
-    known: OperatorRates,
-    *,
-    num_threads: int,
-    progress: Callable[[str], None],
-) -> list[CheckedTime]:
-    """Measure candidates whole, and predict them from `known`.
-
-    Raises:
-        ExportError: If there is no room for a model.
-        TimingError: If one could not be timed.
-    """
-    found: list[CheckedTime] = []
-    for place, candidate in enumerate(candidates):
-        progress(f"unseen candidates: {place + 1} of {len(candidates)}")
-        work = graph_work(build_structure(candidate, GraphSettings()))
-
-        def predicted_s(new: int, past: int, work=work) -> float:  # type: ignore[no-untyped-def]
-            seconds = operator_run_seconds(work, known, new_tokens=new, past_tokens=past)
-            return math.fsum(seconds.values())
-
-        with tempfile.TemporaryDirectory(prefix=".timing-") as folder:
-            model = export(candidate, Path(folder), GraphSettings(), seed=place)
-            for context in CONTEXTS:
-                measured = HostBackend().time(
-                    model.path, _settings(context, num_threads, is_first=context == CONTEXTS[0])
-                )
-                if context == CONTEXTS[0]:
-                    found.append(_checked("prefill", 0, measured, predicted_s(PROMPT_TOKENS, 0)))
-                found.append(_checked("decode", context, measured, predicted_s(1, context)))
-    return found
-
-
-def score(checked: Sequence[CheckedTime], phase: str, context: int | None = None) -> CheckScore:
+def score(checked: Sequence[CheckedTime], phase: Phase, context: int | None = None) -> CheckScore:
     """Figures over the times of one phase, at one context or at all."""
     own = [one for one in checked if one.phase == phase and context in (None, one.context)]
     errors = [abs(one.error) for one in own]
@@ -179,7 +200,7 @@ def score(checked: Sequence[CheckedTime], phase: str, context: int | None = None
     return CheckScore(
         phase=phase,
         context=context,
-        num_candidates=len(own) if context is not None else len(own) // _times_each(phase),
+        num_candidates=len({one.probe for one in own}),
         median_error=statistics.median(errors),
         within_10=statistics.fmean(error <= 0.1 for error in errors),
         kendall_tau=tau,
@@ -190,52 +211,97 @@ def score(checked: Sequence[CheckedTime], phase: str, context: int | None = None
     )
 
 
-def averages(times: Sequence[ProbeTime], known: Mapping[str, float]) -> dict[str, float]:
-    """The five coefficients that other profiles have, as averages over the probes."""
-    calls = max(known.get("call", 0.0), 1e-9)
-    bytes_s = _ratio(times, "matmul", 1, "matvec_byte")
+def averages(times: Sequence[ProbeTime], known: OperatorRates) -> dict[str, float]:
+    """The five coefficients that other profiles have, as averages over the decoder probes.
+
+    They are for reading beside other devices'; predictions come from the terms.
+    """
+    weights_s = sums_s = operations = prompts_s = attended = attention_s = 0.0
+    calls = calls_s = 0.0
+    for time in times:
+        found = run_units(
+            time.work,
+            new_tokens=time.new_tokens,
+            past_tokens=time.past_tokens,
+            num_threads=known.num_threads,
+            cache_bytes=known.cache_bytes,
+        )
+        for own in found.values():
+            price = {term: amount * known.seconds.get(term, 0.0) for term, amount in own.items()}
+            weights_s += own.get("matvec_byte", 0.0)
+            sums_s += math.fsum(s for term, s in price.items() if term.startswith("matvec"))
+            operations += own.get("matmul_operation", 0.0)
+            prompts_s += math.fsum(s for term, s in price.items() if term.startswith("matmul"))
+            attended += own.get("prompt_attention_operation", 0.0)
+            attention_s += math.fsum(
+                s for term, s in price.items() if term.startswith("prompt_attention")
+            )
+            calls += sum(n for term, n in own.items() if term.endswith("_call"))
+            calls_s += math.fsum(s for term, s in price.items() if term.endswith("_call"))
+    least_s = 1e-12
     return {
-        "memory_bandwidth_bytes_per_s": bytes_s,
-        "seconds_per_call": calls,
-        "matmul_ops_per_s": _ratio(times, "matmul", PROMPT_TOKENS, "matmul_operation"),
-        "attention_ops_per_s": _ratio(
-            times, "attention", PROMPT_TOKENS, "prompt_attention_operation"
-        ),
+        "memory_bandwidth_bytes_per_s": weights_s / max(sums_s, least_s),
+        "seconds_per_call": max(calls_s / max(calls, 1.0), least_s),
+        "matmul_ops_per_s": operations / max(prompts_s, least_s),
+        "attention_ops_per_s": attended / max(attention_s, least_s),
         "matmul_tile_rows": 1.0,
     }
 
 
-def _ratio(times: Sequence[ProbeTime], kind: str, new_tokens: int, term: str) -> float:
-    own = [time for time in times if time.probe.kind == kind and time.new_tokens == new_tokens]
-    amounts = [
-        probe_units(time.probe, time.new_tokens, time.past_tokens, cache_bytes=1.0)[term]
-        for time in own
-    ]
-    return math.fsum(amounts) / math.fsum(time.seconds for time in own)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    loss: float
+    seconds: Mapping[str, float]
 
 
-def _times_each(phase: str) -> int:
-    return len(CONTEXTS) if phase == "decode" else 1
+def _fit(
+    times: Sequence[ProbeTime],
+    terms: Sequence[str],
+    *,
+    num_threads: int,
+    cache_bytes: float,
+    known: Mapping[str, float] | None = None,
+) -> _Fit:
+    """Non-negative least squares of relative errors, those far off counted less.
 
+    The weights are Huber's, with a tolerance of one and a half times the median error.
 
-def _settings(context: int, num_threads: int, *, is_first: bool) -> TimingSettings:
-    """Decode steps around `context`; the prompt is timed well only once."""
-    return TimingSettings(
-        prompt_tokens=PROMPT_TOKENS,
-        generate_tokens=max(2 * (context - PROMPT_TOKENS), 2),
-        num_threads=num_threads,
-        warmup_runs=1,
-        repetitions=5 if is_first else 2,
-        decode_steps=16,
+    Args:
+        times: What to fit.
+        terms: Whose costs are wanted.
+        num_threads: See `fit_operators`.
+        cache_bytes: What of the last cache a process gets.
+        known: Costs of other terms, taken as they are.
+
+    Source: Lawson, Hanson, "Solving Least Squares Problems", 1974 (non-negative); Huber,
+    "Robust Estimation of a Location Parameter", 1964 (weights).
+    """
+    rows = [time.units(num_threads=num_threads, cache_bytes=cache_bytes) for time in times]
+    given = known or {}
+    wanted = np.array(
+        [
+            1
+            - math.fsum(amount * given.get(term, 0.0) for term, amount in row.items())
+            / time.seconds
+            for row, time in zip(rows, times, strict=True)
+        ]
     )
-
-
-def _checked(phase: str, context: int, measured: Measurement, predicted_s: float) -> CheckedTime:
-    span = measured.speed.ttft if phase == "prefill" else measured.speed.tpot
-    return CheckedTime(
-        phase=phase,
-        context=context,
-        measured_s=span.value_s,
-        predicted_s=predicted_s,
-        repeat_spread=(span.high_s - span.low_s) / 2 / span.value_s,
+    matrix: NDArray[np.float64] = np.array(
+        [
+            [row.get(term, 0.0) / time.seconds for term in terms]
+            for row, time in zip(rows, times, strict=True)
+        ]
+    )
+    scale = np.maximum(matrix.max(axis=0), np.finfo(float).tiny)
+    scaled = matrix / scale
+    weights = np.ones(len(times))
+    for _ in range(_REWEIGHTINGS):
+        root = np.sqrt(weights)
+        found, _ = nnls(scaled * root[:, None], wanted * root)
+        errors = np.abs(scaled @ found - wanted)
+        tolerance = max(1.5 * float(np.median(errors)), _LEAST_TOLERANCE)
+        weights = np.minimum(1.0, tolerance / np.maximum(errors, tolerance / 1e3))
+    return _Fit(
+        loss=float(np.minimum(errors, 0.3).mean()),
+        seconds={term: float(value) for term, value in zip(terms, found / scale, strict=True)},
     )

@@ -20,7 +20,7 @@ from phonesearch.device.profile import (
     Number,
     OperatorCosts,
 )
-from phonesearch.timing.calibrate import CheckedTime, ProbeTime, averages, score
+from phonesearch.timing.calibrate import CheckedTime, Phase, ProbeTime, averages, score
 from phonesearch.timing.probe_run import ProbeRecord
 
 _NO_CHECK_LOG_HALF_WIDTH: Final = math.log(2)
@@ -46,19 +46,19 @@ def calibrated_profile(
         today: Written into the sources.
     """
     first = records[0]
-    engine_name = f"onnxruntime-cpu-int4-{first.num_threads}t"
+    engine_name = f"onnxruntime-cpu-int4-{known.num_threads}t"
     source = (
         f"calibrated {today.isoformat()} with onnxruntime {first.onnxruntime_version} at "
-        f"{first.num_threads} thread{'s' * (first.num_threads != 1)} on {first.device}: "
-        f"fit on {len(times)} runs of single operators"
+        f"{known.num_threads} thread{'s' * (known.num_threads != 1)} on {first.device}: "
+        f"fit on {len(times)} times of operators alone and of small decoders"
     )
-    five = averages(times, known.seconds)
+    five = averages(times, known)
     engine = Engine(
         description="ONNX Runtime, CPU provider, int4 weights in blocks of 32",
         weight_bits=4,
         assumptions=(
             "the machine is as quiet as when it was calibrated",
-            "weights of a graph compete for one cache of the size that the system tells",
+            "decode steps follow each other, as in a generation, so that the caches have settled",
         ),
         coefficients=Coefficients(
             **{
@@ -66,8 +66,10 @@ def calibrated_profile(
                 for key, value in five.items()
             },
             operators=OperatorCosts(
+                num_threads=known.num_threads,
                 cache_bytes=Number(
-                    value=known.cache_bytes, source="size of the last cache, from the system"
+                    value=_rounded(known.cache_bytes),
+                    source=f"share of the last cache that fits the decode steps best; {source}",
                 ),
                 seconds={
                     term: Number(value=_rounded(value), source=source)
@@ -90,7 +92,7 @@ def calibrated_profile(
     )
 
 
-def _accuracy(checked: Sequence[CheckedTime], phase: str) -> Accuracy:
+def _accuracy(checked: Sequence[CheckedTime], phase: Phase) -> Accuracy:
     found = score(checked, phase)
     width = _NO_CHECK_LOG_HALF_WIDTH
     if found.num_candidates > 1:
@@ -105,9 +107,8 @@ def _accuracy(checked: Sequence[CheckedTime], phase: str) -> Accuracy:
         interval_log_half_width=_rounded(width),
         source=(
             f"{found.num_candidates} random candidates measured whole, none of them in the fit; "
-            "interval: Student's t times the root mean square of their log errors; repeat spread "
-            f"of the measurement itself {found.median_repeat_spread:.1%} (median half of the 10th "
-            "to 90th percentile)"
+            "interval: Student's t times the root mean square of their log errors; rounds of the "
+            f"measurement itself differ by {found.median_repeat_spread:.1%} (median)"
         ),
     )
 

@@ -8,6 +8,7 @@ import platform
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -16,9 +17,11 @@ import onnx
 
 from phonesearch.errors import TimingError
 from phonesearch.timing.base import Measurement, TimingSettings
-from phonesearch.timing.exchange import WorkerRequest, WorkerResult
+from phonesearch.timing.exchange import Stretch, WorkerRequest, WorkerResult
+from phonesearch.units import MIB
 
 _STDERR_LINES: Final = 8
+_DEFAULT_CACHE_BYTES: Final = 32 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,11 @@ class HostBackend:
     timeout_s: float = 1800.0
     """Wall time after which a measurement is given up, loading included."""
 
+    @property
+    def fingerprint(self) -> str:
+        """The machine in words."""
+        return fingerprint()
+
     def time(self, model_path: Path, settings: TimingSettings) -> Measurement:
         """Time the graph at `model_path`, its weights beside it.
 
@@ -46,17 +54,23 @@ class HostBackend:
         """
         _check(settings)
         weight_width = _inspect(model_path, settings)
-        request = WorkerRequest(
-            model_path=str(model_path),
-            prompt_tokens=settings.prompt_tokens,
-            generate_tokens=settings.generate_tokens,
-            num_threads=settings.num_threads or num_physical_cores(),
-            warmup_runs=settings.warmup_runs,
-            repetitions=settings.repetitions,
-            decode_steps=settings.decode_steps,
+        num_threads = settings.num_threads or num_physical_cores()
+        middle = settings.prompt_tokens + settings.generate_tokens // 2
+        prefill = Stretch(new_tokens=settings.prompt_tokens, past_tokens=0)
+        decode = Stretch(
+            new_tokens=1,
+            past_tokens=max(middle - settings.decode_steps // 2, 1),
+            steps=settings.decode_steps,
+            settling_steps=settings.settling_steps,
         )
-        result = self._run(request)
-        if not result.logits_finite:
+        result = self.sample(
+            model_path,
+            (prefill, decode),
+            num_threads=num_threads,
+            warmup_rounds=settings.warmup_runs,
+            rounds=settings.repetitions,
+        )
+        if not result.outputs_finite:
             raise TimingError(
                 f"{model_path} gave logits that are not finite numbers, so its times say nothing "
                 "about a working model. Check the weights, or export it again with random ones."
@@ -64,13 +78,45 @@ class HostBackend:
         return Measurement(
             prompt_tokens=settings.prompt_tokens,
             generate_tokens=settings.generate_tokens,
-            prefill_samples_s=tuple(result.prefill_samples_s),
-            decode_samples_s=tuple(result.decode_samples_s),
+            prefill_samples_s=tuple(result.samples_s[0]),
+            decode_samples_s=tuple(result.samples_s[1]),
             warmup_runs=settings.warmup_runs,
-            num_threads=request.num_threads,
+            num_threads=num_threads,
             device=fingerprint(),
             engine=f"onnxruntime {result.onnxruntime_version} {weight_width}",
             peak_memory_bytes=result.peak_memory_bytes,
+        )
+
+    def sample(
+        self,
+        model_path: Path,
+        stretches: Sequence[Stretch],
+        *,
+        num_threads: int,
+        warmup_rounds: int,
+        rounds: int,
+    ) -> WorkerResult:
+        """Time stretches of runs of any graph that the worker can feed, in a process of its own.
+
+        Args:
+            model_path: `model.onnx`, its weights beside it.
+            stretches: What to time; each round runs all of them.
+            num_threads: Threads inside an operator.
+            warmup_rounds: Rounds before the clock counts.
+            rounds: Rounds that count.
+
+        Raises:
+            TimingError: If the graph cannot be loaded or run, or the process dies or takes too
+                long.
+        """
+        return self._run(
+            WorkerRequest(
+                model_path=str(model_path),
+                num_threads=num_threads,
+                warmup_rounds=warmup_rounds,
+                rounds=rounds,
+                stretches=tuple(stretches),
+            )
         )
 
     def _run(self, request: WorkerRequest) -> WorkerResult:
@@ -111,6 +157,7 @@ def _check(settings: TimingSettings) -> None:
         ("warmup_runs", 0),
         ("repetitions", 1),
         ("decode_steps", 1),
+        ("settling_steps", 0),
     ):
         if getattr(settings, name) < least:
             raise TimingError(f"`{name}` must be at least {least}, got {getattr(settings, name)}.")
@@ -191,6 +238,16 @@ def quota_cores(cpu_max: Path) -> int | None:
         return None
     quota, period = cpu_max.read_text(encoding="ascii").split()
     return None if quota == "max" else max(int(quota) // int(period), 1)
+
+
+def last_cache_bytes() -> int:
+    """Size of the last cache of the first core; 32 MiB where the system does not tell."""
+    sizes = [
+        int(text[:-1]) * 1024
+        for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+        if (text := path.read_text(encoding="ascii").strip()).endswith("K")
+    ]
+    return max(sizes, default=_DEFAULT_CACHE_BYTES)
 
 
 def fingerprint() -> str:

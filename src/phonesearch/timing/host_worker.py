@@ -14,7 +14,6 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from phonesearch.timing.exchange import WorkerRequest, WorkerResult
 
 _SEED: Final = 0
-_MAX_DECODE_STEPS_IN_WARMUP: Final = 4
+_MAX_STEPS_IN_WARMUP: Final = 4
 _PARENT_POLL_S: Final = 0.5
 
 
@@ -34,54 +33,73 @@ class Turn:
 
     `GroupQueryAttention` writes new keys and values behind the old ones when its past and
     present are the same memory, as onnxruntime-genai runs it; nothing is copied.
+
+    Besides exported models it runs the graphs of `timing/probe_graphs.py`, which have
+    activations for inputs.
     """
 
-    def __init__(self, request: WorkerRequest, *, capacity: int) -> None:
+    def __init__(self, model_path: str, *, num_threads: int, capacity: int) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = request.num_threads
+        options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
         self._session = ort.InferenceSession(
-            request.model_path, options, providers=["CPUExecutionProvider"]
+            model_path, options, providers=["CPUExecutionProvider"]
         )
-        generator = np.random.default_rng(_SEED)
+        self._generator = np.random.default_rng(_SEED)
         self._caches: dict[str, Any] = {}
+        self._fed: list[Any] = []
         for value in self._session.get_inputs():
             if value.name.startswith("past_key_values."):
                 shape = (1, value.shape[1], capacity, value.shape[3])
-                content = generator.standard_normal(shape, dtype=np.float32)
+                content = self._generator.standard_normal(shape, dtype=np.float32)
                 self._caches[value.name] = ort.OrtValue.ortvalue_from_numpy(content)
+            else:
+                self._fed.append(value)
+        self._results = [
+            value.name
+            for value in self._session.get_outputs()
+            if not value.name.startswith("present.")
+        ]
         vocab_size = self._session.get_outputs()[0].shape[-1]
-        self.tokens: NDArray[np.int64] = generator.integers(0, vocab_size, (1, capacity))
+        self.tokens: NDArray[np.int64] = self._generator.integers(0, vocab_size, (1, capacity))
         """What is fed, by position; shape (1, capacity)."""
-        self.logits: NDArray[np.float32] = np.empty(0, dtype=np.float32)
-        """Of the latest run, shape (1, positions, vocab_size)."""
-        self.logits_finite = True
+        self.output: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        """Last output of the latest run that is no cache; the logits of a model, shape
+        (1, positions, vocab_size)."""
+        self.outputs_finite = True
 
     def run(self, *, new_tokens: int, past_tokens: int) -> float:
         """Seconds of one run over `new_tokens` behind `past_tokens` in the cache."""
-        total = past_tokens + new_tokens
         binding = self._session.io_binding()
-        binding.bind_cpu_input("input_ids", self.tokens[:, past_tokens:total].copy())
-        binding.bind_cpu_input("attention_mask", np.ones((1, total), dtype=np.int64))
+        for value in self._fed:
+            binding.bind_cpu_input(value.name, self._input(value, new_tokens, past_tokens))
         for name, cache in self._caches.items():
             binding.bind_ortvalue_input(name, cache)
             binding.bind_ortvalue_output(name.replace("past_key_values", "present"), cache)
-        binding.bind_output("logits")
+        for name in self._results:
+            binding.bind_output(name)
         start = time.perf_counter()
         self._session.run_with_iobinding(binding)
         seconds = time.perf_counter() - start
-        self.logits = binding.get_outputs()[-1].numpy()
-        self.logits_finite = self.logits_finite and bool(np.isfinite(self.logits).all())
+        self.output = binding.get_outputs()[-1].numpy()
+        self.outputs_finite = self.outputs_finite and bool(np.isfinite(self.output).all())
         return seconds
 
-
-def _decode_contexts(request: WorkerRequest) -> Iterator[int]:
-    """Tokens in the cache at each timed step, centred on the middle of the generation."""
-    middle = request.prompt_tokens + request.generate_tokens // 2
-    first = max(middle - request.decode_steps // 2, 1)
-    yield from range(first, first + request.decode_steps)
+    def _input(self, value: Any, new_tokens: int, past_tokens: int) -> NDArray[Any]:
+        """What one input holds in one run, by its name."""
+        total = past_tokens + new_tokens
+        if value.name == "input_ids":
+            return self.tokens[:, past_tokens:total].copy()
+        if value.name == "attention_mask":
+            return np.ones((1, total), dtype=np.int64)
+        if value.name == "seqlens_k":
+            return np.array([total - 1], dtype=np.int32)
+        if value.name == "total_sequence_length":
+            return np.array(total, dtype=np.int32)
+        shape = (1, new_tokens, value.shape[-1])
+        return self._generator.standard_normal(shape, dtype=np.float32)
 
 
 def _peak_memory_bytes() -> int | None:
@@ -98,24 +116,36 @@ def _peak_memory_bytes() -> int | None:
 
 
 def measure(request: WorkerRequest) -> WorkerResult:
-    """Time prefills and decode steps, warm-up first, interleaved within each repetition."""
-    contexts = list(_decode_contexts(request))
-    turn = Turn(request, capacity=max(request.prompt_tokens, contexts[-1] + 1))
-    for _ in range(request.warmup_runs):
-        turn.run(new_tokens=request.prompt_tokens, past_tokens=0)
-        for context in contexts[:_MAX_DECODE_STEPS_IN_WARMUP]:
-            turn.run(new_tokens=1, past_tokens=context)
-    prefill: list[float] = []
-    decode: list[float] = []
-    for _ in range(request.repetitions):
-        prefill.append(turn.run(new_tokens=request.prompt_tokens, past_tokens=0))
-        decode.extend(turn.run(new_tokens=1, past_tokens=context) for context in contexts)
+    """Time all stretches, warm-up first, in turn within each round."""
+    turn = Turn(
+        request.model_path,
+        num_threads=request.num_threads,
+        capacity=max(stretch.longest for stretch in request.stretches),
+    )
+    samples: list[list[float]] = [[] for _ in request.stretches]
+    for round_number in range(request.warmup_rounds + request.rounds):
+        is_warmup = round_number < request.warmup_rounds
+        for own, stretch in zip(samples, request.stretches, strict=True):
+            if is_warmup:
+                positions = tuple(range(min(stretch.steps, _MAX_STEPS_IN_WARMUP)))
+            else:
+                for _ in range(stretch.settling_steps):
+                    turn.run(new_tokens=stretch.new_tokens, past_tokens=stretch.past_tokens)
+                positions = stretch.repeats * tuple(range(stretch.steps))
+            seconds = [
+                turn.run(
+                    new_tokens=stretch.new_tokens,
+                    past_tokens=stretch.past_tokens + step * stretch.new_tokens,
+                )
+                for step in positions
+            ]
+            if not is_warmup:
+                own.extend(seconds)
     return WorkerResult(
-        prefill_samples_s=prefill,
-        decode_samples_s=decode,
+        samples_s=samples,
         peak_memory_bytes=_peak_memory_bytes(),
         onnxruntime_version=ort.__version__,
-        logits_finite=turn.logits_finite,
+        outputs_finite=turn.outputs_finite,
     )
 
 
@@ -137,10 +167,8 @@ def end_with_parent() -> None:
 def main() -> None:
     """Answer the request on stdin."""
     end_with_parent()
-    request = WorkerRequest(**json.load(sys.stdin))
-    result = measure(request)
-    fields = {name: getattr(result, name) for name in WorkerResult.__slots__}
-    sys.stdout.write("\n" + json.dumps(fields) + "\n")
+    result = measure(WorkerRequest.from_json(json.load(sys.stdin)))
+    sys.stdout.write("\n" + json.dumps(result.as_json()) + "\n")
 
 
 if __name__ == "__main__":

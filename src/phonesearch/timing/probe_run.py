@@ -3,25 +3,53 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
+
+import numpy as np
 
 from phonesearch.errors import TimingError
-from phonesearch.timing.host import fingerprint
-from phonesearch.timing.probes import Probe, build_probe, feeds
+from phonesearch.timing.exchange import Stretch, WorkerResult
+from phonesearch.timing.probes import Probe
 
-_TIMEOUT_S: Final = 300.0
-_WARMUP_RUNS: Final = 1
+_WARMUP_ROUNDS: Final = 1
+_ROUNDS_IN_A_PROCESS: Final = 1
+_TOLERANCE: Final = 0.03
+"""Between the two fastest rounds of a probe that is not run again."""
+
+
+class Timer(Protocol):
+    """What runs graphs on a machine: `timing.host.HostBackend`, or a phone."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The machine in words."""
+        ...
+
+    def sample(
+        self,
+        model_path: Path,
+        stretches: Sequence[Stretch],
+        *,
+        num_threads: int,
+        warmup_rounds: int,
+        rounds: int,
+    ) -> WorkerResult:
+        """Time stretches of runs of a graph.
+
+        Raises:
+            TimingError: Rather than return a doubtful number.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeRecord:
-    """What one round of one probe gave: raw samples, run by run."""
+    """What one round of one probe gave: raw samples, stretch by stretch."""
 
     probe: str
     round: int
@@ -35,90 +63,92 @@ def run_probes(
     probes: Sequence[Probe],
     record: Path,
     *,
+    timer: Timer,
     num_threads: int,
     rounds: int,
-    repetitions: int,
-    progress: Callable[[str], None],
+    more_rounds: int,
+    progress: Callable[[str, int, int], None],
 ) -> list[ProbeRecord]:
     """Time all probes, round after round, going on from what `record` already holds.
 
+    Each round runs all probes, in an order of its own, before the next begins: a slow spell of
+    the machine, or work that comes back at regular times, falls on one round of each. Probes
+    whose two fastest rounds still differ are run again.
+
     Args:
-        probes: What to run; every round runs all of them before the next begins.
+        probes: What to run.
         record: JSON Lines, one finished probe a line; made if it does not exist.
+        timer: What runs them.
         num_threads: Threads inside an operator.
-        rounds: How often to come back to each probe.
-        repetitions: Samples a round, times two.
-        progress: Told of every probe before it runs.
+        rounds: How often to time each probe, at least 1.
+        more_rounds: How often to come back to those whose rounds differ.
+        progress: Told what runs next, how many runs are done and how many there will be.
 
     Raises:
         TimingError: If the record is of another machine or thread count, or a probe fails.
+        ExportError: If there is no room for a probe.
     """
-    done = {(line.probe, line.round): line for line in _read(record, num_threads)}
+    done = {
+        (line.probe, line.round): line
+        for line in _read(record, num_threads=num_threads, device=timer.fingerprint)
+    }
     record.parent.mkdir(parents=True, exist_ok=True)
-    found = []
-    for number in range(rounds):
-        for place, probe in enumerate(probes):
+    found: dict[str, list[ProbeRecord]] = {probe.name: [] for probe in probes}
+    num_done, expected = 0, rounds * len(probes)
+    for number in range(rounds + more_rounds):
+        wanted = [
+            probe
+            for probe in probes
+            if number < rounds or not _agree(found[probe.name], len(probe.stretches))
+        ]
+        if number >= rounds:
+            expected = num_done + len(wanted)
+        for place in np.random.default_rng(number).permutation(len(wanted)):
+            probe = wanted[place]
+            progress(f"{probe.name}, round {number + 1}", num_done, expected)
             line = done.get((probe.name, number))
-            if line is None:
-                progress(
-                    f"probes, round {number + 1} of {rounds}: {place + 1} of {len(probes)}, "
-                    f"{probe.name}"
-                )
-                line = _run(probe, number, num_threads=num_threads, repetitions=repetitions)
+            if line is None or len(line.samples_s) != len(probe.stretches):
+                line = _run(probe, number, timer=timer, num_threads=num_threads)
                 with record.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(asdict(line)) + "\n")
-            found.append(line)
-    return found
+            found[probe.name].append(line)
+            num_done += 1
+    return [line for lines in found.values() for line in lines]
 
 
-def _run(probe: Probe, number: int, *, num_threads: int, repetitions: int) -> ProbeRecord:
+def _agree(lines: Sequence[ProbeRecord], num_stretches: int) -> bool:
+    """Whether the two fastest rounds of every stretch are alike."""
+    for place in range(num_stretches):
+        fastest = sorted(statistics.median(line.samples_s[place]) for line in lines)[:2]
+        if len(fastest) < 2 or fastest[1] > (1 + _TOLERANCE) * fastest[0]:
+            return False
+    return True
+
+
+def _run(probe: Probe, number: int, *, timer: Timer, num_threads: int) -> ProbeRecord:
     with tempfile.TemporaryDirectory(prefix=".probe-") as folder:
-        path = Path(folder) / "probe.onnx"
-        path.write_bytes(build_probe(probe).SerializeToString())
-        request = {
-            "model_path": str(path),
-            "num_threads": num_threads,
-            "warmup_runs": _WARMUP_RUNS,
-            "repetitions": repetitions,
-            "runs": [feeds(probe, new, past) for new, past in probe.runs],
-        }
-        result = _ask(probe.name, request)
+        result = timer.sample(
+            probe.write(Path(folder)),
+            probe.stretches,
+            num_threads=num_threads,
+            warmup_rounds=_WARMUP_ROUNDS,
+            rounds=_ROUNDS_IN_A_PROCESS,
+        )
+    if not result.outputs_finite:
+        raise TimingError(f"Probe {probe.name} gave numbers that are not finite.")
     return ProbeRecord(
         probe=probe.name,
         round=number,
         num_threads=num_threads,
-        device=fingerprint(),
-        samples_s=tuple(map(tuple, result["samples_s"])),
-        onnxruntime_version=result["onnxruntime_version"],
+        device=timer.fingerprint,
+        samples_s=tuple(tuple(samples) for samples in result.samples_s),
+        onnxruntime_version=result.onnxruntime_version,
     )
 
 
-def _ask(name: str, request: dict[str, Any]) -> dict[str, Any]:
-    try:
-        finished = subprocess.run(
-            [sys.executable, "-m", "phonesearch.timing.probe_worker"],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TimingError(
-            f"Probe {name} took longer than {_TIMEOUT_S:.0f} s and was given up. Leave the "
-            "machine quiet, or use more threads, and run the same command again."
-        ) from error
-    if finished.returncode:
-        tail = "\n".join(finished.stderr.strip().splitlines()[-4:])
-        raise TimingError(f"Probe {name} failed with exit code {finished.returncode}:\n{tail}")
-    result: dict[str, Any] = json.loads(finished.stdout.strip().rpartition("\n")[2])
-    return result
-
-
-def _read(record: Path, num_threads: int) -> list[ProbeRecord]:
+def _read(record: Path, *, num_threads: int, device: str) -> Iterator[ProbeRecord]:
     if not record.is_file():
-        return []
-    lines = []
+        return
     for text in record.read_text(encoding="utf-8").splitlines():
         try:
             fields = json.loads(text)
@@ -126,10 +156,9 @@ def _read(record: Path, num_threads: int) -> list[ProbeRecord]:
             line = ProbeRecord(**fields)
         except (ValueError, TypeError, KeyError):
             continue  # the line that was being written when a run was cut off
-        if (line.num_threads, line.device) != (num_threads, fingerprint()):
+        if (line.num_threads, line.device) != (num_threads, device):
             raise TimingError(
                 f"{record} holds probes of {line.num_threads} threads on {line.device}; this is "
-                f"{num_threads} threads on {fingerprint()}. Give another `--out`, or delete it."
+                f"{num_threads} threads on {device}. Give another `--out`, or delete it."
             )
-        lines.append(line)
-    return lines
+        yield line

@@ -1,297 +1,276 @@
-"""Small graphs of one operator each, over a grid of shapes, to learn what an operator costs.
+"""What a calibration runs: operators alone over a grid of shapes, and small decoders.
 
-Several copies with weights of their own stand in one graph, so that the weights of a run are
-far more, or far less, than the last cache holds.
+Operators alone tell what each costs; decoders tell what it costs among the others, where the
+caches hold what ran before, as in the candidates that will be predicted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import statistics
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Final, Protocol
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from scipy.stats import qmc
 
-from phonesearch.device.operators import uncached_share, units
-from phonesearch.device.work import Attention, ElementWise, MatMul, Work
-from phonesearch.errors import TimingError
-from phonesearch.onnx_export.fragment import MICROSOFT
-from phonesearch.onnx_export.graph import IR_VERSION, OPSET
+from phonesearch import catalog, files
+from phonesearch.candidate.config import Activation, Candidate, FfnType
+from phonesearch.candidate.count import total_parameters
+from phonesearch.onnx_export.graph import build_structure
+from phonesearch.onnx_export.settings import GraphSettings
+from phonesearch.onnx_export.write import export
+from phonesearch.space.grid import at_budget
+from phonesearch.space.schema import SearchSpace
+from phonesearch.timing.exchange import Stretch
+from phonesearch.timing.probe_graphs import BLOCK_SIZE, OperatorKind, operator_graph
+from phonesearch.units import MIB
 
-BLOCK_SIZE: Final = 32
-_FLOAT_BYTES: Final = 4
-_INT4_DEVIATION: Final = 4.6
-"""Of the integers -8 to 7, each as likely: scales of its inverse keep activations near 1."""
+PROMPT_TOKENS: Final = 128
+CONTEXTS: Final = (128, 1024)
+"""Tokens in the cache at which decode steps are timed, about."""
+STEPS: Final = 8
+SETTLING_STEPS: Final = 12
+NUM_DECODERS: Final = 48
 
-ProbeKind = Literal["matmul", "attention", "norm", "silu", "gelu", "copy"]
-Feed = tuple[str, str, tuple[int, ...], int | None]
-"""Name, NumPy type, shape and value of an input; None is random."""
+_BYTES_A_WEIGHT: Final = 0.5 + 4 / BLOCK_SIZE
+_LARGEST_BYTES: Final = 200 * MIB
+_SMALLEST_BYTES: Final = 4 * MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(Protocol):
     """One graph, and the runs of it that are timed."""
-
-    kind: ProbeKind
-    sizes: tuple[int, ...]
-    """matmul: inputs and outputs of the first matrix (the second leads back, and so on).
-    attention: query heads, key/value heads, head width. Others: elements a token."""
-    copies: int
-    runs: tuple[tuple[int, int], ...]
-    """(new tokens, tokens in the cache before) of each run."""
 
     @property
     def name(self) -> str:
         """What it is called in the record."""
+        ...
+
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The runs."""
+        ...
+
+    def structure(self) -> onnx.ModelProto:
+        """The graph without the bytes of its matrices, for counting its work."""
+        ...
+
+    def write(self, folder: Path) -> Path:
+        """Write it to run, and say where.
+
+        Raises:
+            ExportError: If there is no room.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorProbe:
+    """One operator over and over."""
+
+    kind: OperatorKind
+    sizes: tuple[int, ...]
+    """See `probe_graphs.operator_graph`."""
+    copies: int
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def name(self) -> str:
+        """See `Probe`."""
         return f"{self.kind}-{'x'.join(map(str, self.sizes))}-{self.copies}"
 
+    def structure(self) -> onnx.ModelProto:
+        """See `Probe`."""
+        return self._graph(with_weights=False)
 
-def designed_probes(cache_bytes: int) -> tuple[Probe, ...]:
-    """The grid that a calibration runs: every term of `device/operators.py` in many mixtures.
+    def write(self, folder: Path) -> Path:
+        """See `Probe`."""
+        path = folder / "probe.onnx"
+        path.write_bytes(self._graph(with_weights=True).SerializeToString())
+        return path
+
+    def _graph(self, *, with_weights: bool) -> onnx.ModelProto:
+        longest = max(stretch.longest for stretch in self.stretches)
+        return operator_graph(
+            self.kind, self.sizes, self.copies, longest=longest, with_weights=with_weights
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderProbe:
+    """A whole candidate, exported as a search exports it."""
+
+    candidate: Candidate
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def name(self) -> str:
+        """See `Probe`."""
+        of = self.candidate
+        return (
+            f"decoder-{of.num_hidden_layers}x{of.hidden_size}"
+            f"-{of.num_attention_heads}/{of.num_key_value_heads}x{of.head_dim}"
+            f"-{of.ffn_type}-{of.hidden_act}-{of.intermediate_size}-{of.vocab_size}"
+            f"{'-tied' * of.tie_word_embeddings}"
+        )
+
+    def structure(self) -> onnx.ModelProto:
+        """See `Probe`."""
+        return build_structure(self.candidate, GraphSettings())
+
+    def write(self, folder: Path) -> Path:
+        """See `Probe`."""
+        return export(self.candidate, folder, GraphSettings()).path
+
+
+def decode_stretch(context: int) -> Stretch:
+    """Decode steps around a context, after the caches have settled."""
+    return Stretch(
+        new_tokens=1,
+        past_tokens=max(context - STEPS // 2, 1),
+        steps=STEPS,
+        settling_steps=SETTLING_STEPS,
+    )
+
+
+def prompt_stretch(tokens: int) -> Stretch:
+    """A prefill, twice over."""
+    return Stretch(new_tokens=tokens, past_tokens=0, repeats=2)
+
+
+def operator_probes(cache_bytes: float) -> tuple[OperatorProbe, ...]:
+    """Operators alone, over a grid of shapes.
 
     Args:
         cache_bytes: Size of the last cache; weights of a graph are twice that, or a quarter.
     """
-    rows = ((1, 0), (16, 0), (64, 0), (128, 0))
-    bytes_a_weight = 0.5 + _FLOAT_BYTES / BLOCK_SIZE
+    rows = (decode_stretch(1), *(prompt_stretch(tokens) for tokens in (32, 128, 512)))
 
     def matrices(inputs: int, outputs: int, share: float) -> int:
-        return max(round(share * cache_bytes / (inputs * outputs * bytes_a_weight)), 1)
+        return max(round(share * cache_bytes / (inputs * outputs * _BYTES_A_WEIGHT)), 1)
 
-    shapes = ((256, 768), (384, 1536), (512, 512), (768, 2048), (1024, 4096), (1536, 1536))
+    shapes = ((256, 768), (384, 1536), (960, 512), (768, 2048), (1024, 4096), (1600, 1600))
     probes = [
-        Probe(kind="matmul", sizes=shape, copies=matrices(*shape, 2), runs=rows) for shape in shapes
+        OperatorProbe(kind="matmul", sizes=shape, copies=matrices(*shape, 2), stretches=rows[:3])
+        for shape in shapes
     ]
     probes += [
-        Probe(kind="matmul", sizes=shape, copies=matrices(*shape, share), runs=((1, 0),))
+        OperatorProbe(kind="matmul", sizes=shape, copies=matrices(*shape, 0.25), stretches=rows[:1])
         for shape in ((256, 1024), (640, 1920), (1280, 2560))
-        for share in (0.25, 1.0)
     ]
-    probes.append(Probe(kind="matmul", sizes=(512, 49152), copies=2, runs=((1, 0), (1, 0))))
-    contexts = ((1, 32), (1, 128), (1, 512), (1, 1024), (16, 0), (64, 0), (128, 0), (256, 0))
+    contexts = (
+        *(decode_stretch(context) for context in (32, 128, 512, 1024)),
+        *(prompt_stretch(tokens) for tokens in (32, 128, 512)),
+    )
+    for heads, kv_heads, head_dim in (
+        *((4, 4, 64), (8, 2, 64), (12, 1, 96), (8, 8, 128), (16, 4, 64), (6, 3, 128)),
+        *((2, 1, 96), (9, 3, 64)),
+    ):
+        cache = 2 * kv_heads * head_dim * 4 * CONTEXTS[-1]
+        probes.append(
+            OperatorProbe(
+                kind="attention",
+                sizes=(heads, kv_heads, head_dim),
+                copies=max(round(2 * cache_bytes / cache), 1),
+                stretches=contexts,
+            )
+        )
+    plain: tuple[OperatorKind, ...] = ("norm", "silu", "gelu", "copy")
     probes += [
-        Probe(kind="attention", sizes=shape, copies=8, runs=contexts)
-        for shape in ((4, 4, 64), (8, 2, 64), (12, 1, 96), (8, 8, 128), (16, 4, 64), (6, 3, 128))
-    ]
-    plain: tuple[ProbeKind, ...] = ("norm", "silu", "gelu", "copy")
-    probes += [
-        Probe(kind=kind, sizes=(width,), copies=24, runs=rows)
+        OperatorProbe(kind=kind, sizes=(width,), copies=24, stretches=rows[:3])
         for kind in plain
         for width in (256, 1024, 3072)
     ]
     return tuple(probes)
 
 
-def build_probe(probe: Probe) -> onnx.ModelProto:
-    """The graph of a probe, weights inside, output `y` or, for attention, `y0`, `y1`, ..."""
-    generator = np.random.default_rng(0)
-    if probe.kind == "matmul":
-        graph = _matmuls(probe, generator)
-    elif probe.kind == "attention":
-        graph = _attentions(probe)
-    else:
-        graph = _element_wise(probe)
-    model = helper.make_model(
-        graph,
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
-        ir_version=IR_VERSION,
-    )
-    assert isinstance(model, onnx.ModelProto)
-    return model
+def decoder_probes(count: int = NUM_DECODERS, *, seed: int = 0) -> tuple[DecoderProbe, ...]:
+    """Small decoders that fill the space of shapes evenly, as a Latin hypercube.
 
+    Width is 256 to 2048, weights 4 to 200 MiB, of few layers up to 48. Every one reads a prompt
+    of 128 tokens and, the smaller half, one of 512, the larger one of 32.
 
-def feeds(probe: Probe, new_tokens: int, past_tokens: int) -> list[Feed]:
-    """Inputs of one run; caches hold the new tokens too, as past and present share them."""
-    if probe.kind != "attention":
-        return [("x", "float32", (1, new_tokens, probe.sizes[0]), None)]
-    heads, kv_heads, head_dim = probe.sizes
-    total = past_tokens + new_tokens
-    found: list[Feed] = [
-        ("x", "float32", (1, new_tokens, (heads + 2 * kv_heads) * head_dim), None),
-        ("seqlens_k", "int32", (1,), total - 1),
-        ("total", "int32", (), total),
+    Args:
+        count: Decoders.
+        seed: The same seed gives the same decoders.
+    """
+    candidates = [
+        _decoder(point, number)
+        for number, point in enumerate(qmc.LatinHypercube(8, seed=seed).random(count))
     ]
-    for copy in range(probe.copies):
-        for part in ("key", "value"):
-            shape = (1, kv_heads, total, head_dim)
-            found.append((f"past_key_values.{copy}.{part}", "float32", shape, None))
-    return found
-
-
-def work_of(probe: Probe) -> list[Work]:
-    """The nodes of a probe as counted work, as `device.work.graph_work` would count them."""
-    if probe.kind == "matmul":
-        inputs, outputs = probe.sizes
-        there, back = _matrix(inputs, outputs), _matrix(outputs, inputs)
-        return [there if copy % 2 == 0 else back for copy in range(probe.copies)]
-    if probe.kind == "attention":
-        heads, kv_heads, head_dim = probe.sizes
-        one: Work = Attention(
-            num_heads=heads,
-            head_dim=head_dim,
-            local_window_size=-1,
-            cache_bytes_per_position=2 * kv_heads * head_dim * _FLOAT_BYTES,
+    middle = statistics.median(total_parameters(candidate) for candidate in candidates)
+    return tuple(
+        DecoderProbe(
+            candidate=candidate,
+            stretches=(
+                prompt_stretch(512 if total_parameters(candidate) < middle else 32),
+                *whole_stretches(),
+            ),
         )
-        return [one] * probe.copies
-    return [
-        ElementWise(
-            category="norms and element-wise",
-            bytes_per_token=probe.sizes[0] * streams * _FLOAT_BYTES,
-            last_token_only=False,
-            operator=operator,
-        )
-        for operator, streams in _operators(probe)
-    ]
-
-
-def probe_units(
-    probe: Probe, new_tokens: int, past_tokens: int, *, cache_bytes: float
-) -> dict[str, float]:
-    """Units of each term of `device/operators.py` in one run of the probe."""
-    items = work_of(probe)
-    weights = sum(item.weight_bytes for item in items if isinstance(item, MatMul))
-    uncached = uncached_share(weights, cache_bytes)
-    total: dict[str, float] = {"run": 1.0}
-    for item in items:
-        found = units(item, new_tokens=new_tokens, past_tokens=past_tokens, uncached=uncached)
-        for term, amount in found.items():
-            total[term] = total.get(term, 0.0) + amount
-    return total
-
-
-def _matrix(inputs: int, outputs: int) -> MatMul:
-    scales = inputs * outputs // BLOCK_SIZE * _FLOAT_BYTES
-    return MatMul(
-        category="ffn",
-        rows=outputs,
-        columns=inputs,
-        weight_bits=4,
-        weight_bytes=inputs * outputs // 2 + scales,
-        scale_bytes=scales,
-        last_token_only=False,
+        for candidate in candidates
     )
 
 
-def _operators(probe: Probe) -> list[tuple[str, int]]:
-    """Operator of each node and how many tensors it reads and writes."""
-    if probe.kind == "copy":  # alternating, as the runtime would fold equal ones
-        return [("Relu", 2) if copy % 2 == 0 else ("Mul", 3) for copy in range(probe.copies)]
-    chosen = {
-        "norm": ("SkipSimplifiedLayerNormalization", 4),
-        "silu": ("QuickGelu", 2),
-        "gelu": ("Gelu", 2),
-    }
-    if probe.kind not in chosen:
-        raise TimingError(f"There is no probe of kind {probe.kind!r}.")
-    return [chosen[probe.kind]] * probe.copies
+def whole_stretches() -> tuple[Stretch, ...]:
+    """What a candidate is checked on: a prefill, and decode steps at each context."""
+    return (prompt_stretch(PROMPT_TOKENS), *(decode_stretch(context) for context in CONTEXTS))
 
 
-def _matmuls(probe: Probe, generator: np.random.Generator) -> onnx.GraphProto:
-    nodes, constants = [], []
-    for copy, item in enumerate(work_of(probe)):
-        assert isinstance(item, MatMul)
-        blocks = item.columns // BLOCK_SIZE
-        packed = generator.bytes(item.rows * item.columns // 2)
-        scale = 1 / (_INT4_DEVIATION * item.columns**0.5)
-        weights = np.frombuffer(packed, dtype=np.uint8)
-        constants += [
-            _constant(f"w{copy}", weights.reshape(item.rows, blocks, BLOCK_SIZE // 2)),
-            _constant(f"s{copy}", np.full((item.rows, blocks), scale, dtype=np.float32)),
-        ]
-        nodes.append(
-            helper.make_node(
-                "MatMulNBits",
-                [f"x{copy}" if copy else "x", f"w{copy}", f"s{copy}"],
-                ["y" if copy == probe.copies - 1 else f"x{copy + 1}"],
-                domain=MICROSOFT,
-                K=item.columns,
-                N=item.rows,
-                bits=4,
-                block_size=BLOCK_SIZE,
-                accuracy_level=4,
-            )
-        )
-    width = probe.sizes[1] if probe.copies % 2 else probe.sizes[0]
-    return helper.make_graph(
-        nodes, "probe", [_activation("x", probe.sizes[0])], [_activation("y", width)], constants
+BUDGETS: Final = tuple(int(million * 1e6) for million in (20, 32, 50, 80, 125, 200, 315, 500))
+"""Parameters of the candidates that a calibration is checked on, embeddings counted."""
+_TOLERANCE: Final = 0.1
+
+
+def unseen_probes(count: int, *, seed: int) -> tuple[DecoderProbe, ...]:
+    """Random candidates of the space `decoder`, the budgets in turn.
+
+    Args:
+        count: At least 1.
+        seed: The same seed gives the same candidates.
+    """
+    space = files.read(catalog.resolve("decoder", "search_spaces"), SearchSpace)
+    generator = np.random.default_rng(seed)
+    drawn: dict[int, Candidate] = {}
+    for offset, budget in enumerate(BUDGETS):
+        places = range(offset, count, len(BUDGETS))
+        if not places:
+            continue
+        points = at_budget(space, budget, tolerance=_TOLERANCE)
+        numbers = generator.choice(len(points), len(places), replace=False)
+        for place, point in zip(places, numbers, strict=True):
+            drawn[place] = points.candidate(int(point))
+    return tuple(
+        DecoderProbe(candidate=drawn[place], stretches=whole_stretches()) for place in sorted(drawn)
     )
 
 
-def _attentions(probe: Probe) -> onnx.GraphProto:
-    heads, kv_heads, head_dim = probe.sizes
-    longest = max(new + past for new, past in probe.runs)
-    angle = np.outer(np.arange(longest), 1 / (1 + np.arange(head_dim // 2)))
-    constants = [
-        _constant("cos", np.cos(angle).astype(np.float32)),
-        _constant("sin", np.sin(angle).astype(np.float32)),
-    ]
-    inputs = [
-        _activation("x", (heads + 2 * kv_heads) * head_dim),
-        helper.make_tensor_value_info("seqlens_k", TensorProto.INT32, (1,)),
-        helper.make_tensor_value_info("total", TensorProto.INT32, ()),
-    ]
-    nodes, outputs = [], []
-    for copy in range(probe.copies):
-        past = [f"past_key_values.{copy}.{part}" for part in ("key", "value")]
-        present = [name.replace("past_key_values", "present") for name in past]
-        shape = (1, kv_heads, "length", head_dim)
-        inputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in past]
-        outputs += [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in present
-        ]
-        outputs.append(_activation(f"y{copy}", heads * head_dim))
-        nodes.append(
-            helper.make_node(
-                "GroupQueryAttention",
-                ["x", "", "", *past, "seqlens_k", "total", "cos", "sin"],
-                [f"y{copy}", *present],
-                domain=MICROSOFT,
-                num_heads=heads,
-                kv_num_heads=kv_heads,
-                scale=head_dim**-0.5,
-                do_rotary=1,
-            )
-        )
-    return helper.make_graph(nodes, "probe", inputs, outputs, constants)
-
-
-def _element_wise(probe: Probe) -> onnx.GraphProto:
-    width = probe.sizes[0]
-    operators = _operators(probe)
-    nodes = []
-    before, stream = "x", "x"
-    for copy, (operator, _) in enumerate(operators):
-        after = "y" if copy == len(operators) - 1 else f"x{copy + 1}"
-        if operator == "SkipSimplifiedLayerNormalization":
-            attributes: dict[str, Any] = {"domain": MICROSOFT, "epsilon": 1e-6}
-            nodes.append(
-                helper.make_node(
-                    operator, [stream, before, "gain"], [after, "", "", f"r{copy}"], **attributes
-                )
-            )
-            stream = f"r{copy}"
-        elif operator == "QuickGelu":
-            attributes = {"domain": MICROSOFT, "alpha": 1.0}
-            nodes.append(helper.make_node(operator, [before], [after], **attributes))
-        else:
-            read: Sequence[str] = [before, "x"] if operator == "Mul" else [before]
-            nodes.append(helper.make_node(operator, read, [after]))
-        before = after
-    used = any("gain" in node.input for node in nodes)
-    constants: Iterable[onnx.TensorProto] = (
-        [_constant("gain", np.ones(width, dtype=np.float32))] if used else []
+def _decoder(point: NDArray[np.float64], number: int) -> Candidate:
+    """The decoder at a point of the unit cube."""
+    width, dim, ratio, attention, group, gated, weights, words = (float(one) for one in point)
+    hidden_size = round(256 * 2 ** (3 * width) / 64) * 64
+    head_dim = (64, 96, 128)[int(3 * dim)]
+    heads = max(round(hidden_size * (0.5, 0.75, 1.0, 1.25)[int(4 * attention)] / head_dim), 1)
+    divisors = [one for one in range(1, heads + 1) if heads % one == 0]
+    kv_heads = heads // divisors[int(len(divisors) * group)]
+    intermediate_size = max(round(hidden_size * (1 + 5 * ratio) / 64) * 64, 64)
+    ffn_type: FfnType = "gated" if gated < 0.5 else "plain"
+    activations: tuple[Activation, ...] = ("silu", "gelu", "relu", "relu2")
+    vocab_size = (512, 4096, 16384, 49152)[int(4 * words)]
+    num_bytes = _SMALLEST_BYTES * (_LARGEST_BYTES / _SMALLEST_BYTES) ** weights
+    a_layer = hidden_size * (
+        2 * head_dim * (heads + kv_heads) + intermediate_size * (3 if ffn_type == "gated" else 2)
     )
-    return helper.make_graph(
-        nodes, "probe", [_activation("x", width)], [_activation("y", width)], list(constants)
+    layers = (num_bytes / _BYTES_A_WEIGHT - vocab_size * hidden_size) / a_layer
+    return Candidate(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        num_hidden_layers=min(max(round(layers), 1), 48),
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=head_dim,
+        ffn_type=ffn_type,
+        hidden_act=activations[number % len(activations)],
     )
-
-
-def _activation(name: str, width: int) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, "tokens", width))
-
-
-def _constant(name: str, values: NDArray[Any]) -> onnx.TensorProto:
-    return numpy_helper.from_array(values, name)
