@@ -117,7 +117,7 @@ def test_a_device_of_ones_own_takes_what_its_rows_lack_from_the_engine_elsewhere
 def test_an_engine_of_ones_own_is_fitted_at_the_width_that_its_name_ends_in() -> None:
     rows = [
         replace(row, soc_id="myphone", engine="mine-16bit")
-        for row in figures_of("snapdragon8gen3", ENGINE)
+        for row in figures_of("snapdragon8gen3", "executorch-xnnpack-meta-4bit")
     ]
     found = fit_table(rows, carried_models(), device="myphone", engine="mine-16bit")
 

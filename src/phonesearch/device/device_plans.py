@@ -37,7 +37,9 @@ class DevicePlan:
 
 
 _ET4: Final = "executorch-xnnpack-4bit"
+_ET4_META: Final = "executorch-xnnpack-meta-4bit"
 _ET16: Final = "executorch-xnnpack-16bit"
+_ET16_2025: Final = "executorch-xnnpack-2025-16bit"
 _OLD: Final = "llamacpp-2024-4bit"
 _Q4_0: Final = "llamacpp-q4_0-4bit"
 _Q4_K_M: Final = "llamacpp-q4_k_m-4bit"
@@ -52,11 +54,16 @@ _GEN5_TEXT: Final = "(2 x 4.74 + 4 x 3.63) GHz"
 
 
 def _like_gen3(scale: float, reason: str) -> dict[str, Like | Prior]:
-    """The matmul rates of Snapdragon 8 Gen 3 for both widths of ExecuTorch."""
+    """The matmul rates of Snapdragon 8 Gen 3 for both widths of ExecuTorch, from the builds
+    that a prefill is published of."""
     return {
-        engine: Like(soc_id="snapdragon8gen3", engine=engine, scale=scale, reason=reason)
-        for engine in (_ET4, _ET16)
+        engine: Like(soc_id="snapdragon8gen3", engine=build, scale=scale, reason=reason)
+        for engine, build in ((_ET4, _ET4_META), (_ET4_META, _ET4_META), (_ET16, _ET16_2025))
     }
+
+
+def _same_chip(soc_id: str, engine: str) -> Like:
+    return Like(soc_id=soc_id, engine=engine, scale=1.0, reason="the same chip, another build")
 
 
 def _calls_of_elite(ghz: float | None, *engines: str) -> dict[str, Like]:
@@ -89,7 +96,12 @@ _PLANS: Final = (
         name="snapdragon8gen3",
         description="Snapdragon 8 Gen 3 phones (OnePlus 12, Xiaomi 14), CPU",
         soc="Qualcomm Snapdragon 8 Gen 3 (SM8650)",
-        engines=(_ET4, _ET16, _OLD),
+        engines=(_ET4, _ET4_META, _ET16, _ET16_2025, _OLD),
+        matmul_like={
+            _ET4: _same_chip("snapdragon8gen3", _ET4_META),
+            _ET16: _same_chip("snapdragon8gen3", _ET16_2025),
+        },
+        calls_like={_ET16_2025: _same_chip("snapdragon8gen3", _ET16)},
     ),
     DevicePlan(
         name="snapdragon8plusgen1",
@@ -188,7 +200,8 @@ _PLANS: Final = (
         name="tensor_g5",
         description="Google Pixel 10, CPU",
         soc="Google Tensor G5",
-        engines=(_ET4, _ET16),
+        engines=(_ET4, _ET4_META, _ET16),
+        calls_like={_ET4_META: _same_chip("tensor_g5", _ET4)},
         matmul_like=_like_gen3(
             (3.78 + 5 * 3.05) / _GEN3_GHZ,
             "scaled by the clocks of big and middle cores added up, (3.78 + 5 x 3.05) over "

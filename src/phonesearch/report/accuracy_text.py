@@ -162,7 +162,9 @@ def _goal_section(shipped: Shipped) -> str:
         f"median error at most {percent(GOAL_MEDIAN['decode'], digits=0)} for decode and "
         f"{percent(GOAL_MEDIAN['prefill'], digits=0)} for prefill, "
         f"{percent(GOAL_WITHIN_20, digits=0)} of rows within 20 %, tau at least {GOAL_TAU}.",
-        "Only those rows are scored here, so that figures differ from those above.",
+        "Only those rows are scored here, so that figures differ from those above. Builds of one "
+        "engine are one group, each figure predicted by the fit of its own build; that builds are "
+        "told apart at all was decided on these same rows, so that it is no independent test.",
         "",
     ]
     if not found:
