@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,20 @@ def test_the_rows_of_a_shipped_engine_give_its_coefficients(device: str, engine:
 
     assert found.profile.engines[engine].coefficients == shipped.coefficients
     assert found.profile.engines[engine].decode.median_error == shipped.decode.median_error
+
+
+def test_a_device_may_be_named_as_people_call_it() -> None:
+    figures = [
+        replace(figure, soc_id=name, device="")
+        for figure, name in zip(
+            figures_of("bcm2712", "llamacpp-q4_0-4bit"),
+            itertools.cycle(("bcm2712", "Raspberry-Pi-5", "pi5")),
+            strict=False,
+        )
+    ]
+    found = fit_table(figures, carried_models(), device="pi5", engine="llamacpp-q4_0-4bit")
+    assert found.profile.name == "bcm2712"
+    assert "of another device" not in found.skipped
 
 
 def test_rows_not_taken_are_counted_with_their_reason() -> None:

@@ -152,6 +152,7 @@ def test_a_device_is_known_by_its_chip_or_its_name() -> None:
     assert is_of_device(FIGURE, "Chip")
     assert is_of_device(FIGURE, "phone")
     assert not is_of_device(FIGURE, "chip2")
+    assert is_of_device(FIGURE, "other", "p-hone")
 
 
 def test_a_carried_row_is_recognised_under_any_number() -> None:

@@ -150,6 +150,11 @@ def test_only_rows_of_known_confidence_and_size_are_held_against_the_goal(
     assert goals({name: (profile, large)}) == ()
 
 
+def test_an_engine_without_a_profile_says_why(text: str) -> None:
+    section = text[text.index("## What has no profile") :]
+    assert "* litert-xnnpack-8bit on snapdragon8gen3, 2 rows: two models only" in section
+
+
 def test_builds_of_an_engine_are_held_against_the_goal_together(shipped: Shipped) -> None:
     """Apart they would have too few models for it."""
     found = [goal for goal in goals(shipped) if goal.profile == "tensor_g5"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from phonesearch.catalog import fold
 from phonesearch.device.fitted import Prior
 
 
@@ -26,6 +27,8 @@ class DevicePlan:
 
     name: str
     """As `soc_id` in the tables of speeds."""
+    aliases: tuple[str, ...] = ()
+    """What people call it who do not know the chip."""
     description: str
     soc: str
     engines: tuple[str, ...]
@@ -192,12 +195,14 @@ _PLANS: Final = (
     ),
     DevicePlan(
         name="tensor_g2",
+        aliases=("pixel7", "pixel7pro"),
         description="Google Pixel 7 and 7 Pro, CPU",
         soc="Google Tensor G2",
         engines=(_OLD,),
     ),
     DevicePlan(
         name="tensor_g5",
+        aliases=("pixel10",),
         description="Google Pixel 10, CPU",
         soc="Google Tensor G5",
         engines=(_ET4, _ET4_META, _ET16),
@@ -210,6 +215,7 @@ _PLANS: Final = (
     ),
     DevicePlan(
         name="a15",
+        aliases=("iphonese3", "iphone13pro"),
         description="Apple A15 phones (iPhone SE 3, 13 Pro), CPU",
         soc="Apple A15",
         engines=(_ET4, _ET16),
@@ -221,6 +227,7 @@ _PLANS: Final = (
     ),
     DevicePlan(
         name="a19pro",
+        aliases=("iphone17pro",),
         description="Apple A19 Pro phones (iPhone 17 Pro), CPU",
         soc="Apple A19 Pro",
         engines=(_ET4, _ET16),
@@ -232,6 +239,7 @@ _PLANS: Final = (
     ),
     DevicePlan(
         name="bcm2712",
+        aliases=("raspberrypi5", "pi5", "rpi5"),
         description="Raspberry Pi 5, CPU",
         soc="Broadcom BCM2712 (Raspberry Pi 5)",
         engines=(_Q4_0, _Q8_0),
@@ -248,3 +256,11 @@ _PLANS: Final = (
 
 DEVICE_PLANS: Final[dict[str, DevicePlan]] = {plan.name: plan for plan in _PLANS}
 """The shipped devices, by name, but for `host`, which is measured."""
+
+
+def device_plan(name: str) -> DevicePlan | None:
+    """The shipped device of that name or alias, as `catalog.resolve` finds it; None without."""
+    if name in DEVICE_PLANS:
+        return DEVICE_PLANS[name]
+    wanted = fold(name)
+    return next((plan for plan in _PLANS if wanted in map(fold, plan.aliases)), None)

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from phonesearch.catalog import fold
 from phonesearch.device.data import PublishedSpeed, published_speeds
 from phonesearch.device.profile import DeviceProfile
 from phonesearch.device.speed_table import SpeedFigure
@@ -82,9 +83,9 @@ def match_engine(
     return EngineMatch(engine=found, because="")
 
 
-def is_of_device(figure: SpeedFigure | PublishedSpeed, name: str) -> bool:
-    """Whether a row is of the device `name`: its `soc_id` or its `device`, whatever the case."""
-    return name.casefold() in (figure.soc_id.casefold(), figure.device.casefold())
+def is_of_device(figure: SpeedFigure | PublishedSpeed, *names: str) -> bool:
+    """Whether a row's `soc_id` or `device` is one of `names`, whatever hyphens and capitals."""
+    return not {fold(figure.soc_id), fold(figure.device)}.isdisjoint(map(fold, names))
 
 
 def carried_as(figure: SpeedFigure) -> PublishedSpeed | None:

@@ -116,7 +116,7 @@ def profile_content(profile: DeviceProfile) -> dict[str, Any]:
     for engine in content["engines"].values():
         if engine["coefficients"]["operators"] is None:
             del engine["coefficients"]["operators"]
-    return {key: value for key, value in content.items() if value not in (None, {})}
+    return {key: value for key, value in content.items() if value not in (None, {}, ())}
 
 
 def _prefill_accuracy(fit: EngineFit, *, few: bool) -> Accuracy:

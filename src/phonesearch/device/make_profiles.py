@@ -51,6 +51,7 @@ def make_profile(plan: DevicePlan) -> DeviceProfile:
     """Fit all engines of one device."""
     return DeviceProfile(
         name=plan.name,
+        aliases=plan.aliases,
         description=plan.description,
         soc=plan.soc,
         processor="CPU",

@@ -27,7 +27,7 @@ from phonesearch.report.accuracy_goals import (
     Shipped,
     goals,
 )
-from phonesearch.report.accuracy_prose import INTRODUCTION, own_table_section
+from phonesearch.report.accuracy_prose import INTRODUCTION, missing_section, own_table_section
 
 _WORST: Final = 3
 _COARSE: Final = 10
@@ -48,6 +48,7 @@ def page_text(shipped: Shipped) -> str:
         _goal_section(shipped),
         *(_held_out_section(profile) for profile, _ in shipped.values()),
         *(_profile_section(profile, cases) for profile, cases in shipped.values()),
+        missing_section(shipped),
         own_table_section(),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
