@@ -43,7 +43,7 @@ FAMILIES: Final = (
 )
 """Pattern that the printed engine begins with, in small letters, and its family."""
 
-RECIPES: Final = {"meta": r"spinquant|qlora|\bqat\b|groupwise"}
+RECIPES: Final = {"meta": r"spinquant|qlora|\bqat\b"}
 """Who made a file, and the pattern that its `quant` has, in small letters."""
 
 _ENGINE_NAME: Final = re.compile(

@@ -69,7 +69,7 @@ A row is of a profile when its `soc_id` or `device` is the profile's name, and o
 `FAMILY[-QUALIFIER]-BITSbit` when `processor` and `weight_bits` are the engine's, the printed
 `engine` begins as below in small letters, and the row has the qualifier: a year is that of the
 build, or else of the row's `date`; a quantisation stands in `quant`, and so do the recipes by which
-`meta` is told (SpinQuant, QLoRA, QAT, groupwise). Forks and engines built on
+`meta` is told (SpinQuant, QLoRA, QAT). Forks and engines built on
 others are no members of the family. A row may also name the engine as the profile does.
 
 | family | printed engine begins with |
