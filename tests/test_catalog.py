@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from phonesearch import files
-from phonesearch.catalog import names, resolve
+from phonesearch.catalog import fold, names, resolve
 from phonesearch.device.profile import read_profile
 from phonesearch.errors import NotInCatalogError
 from phonesearch.space.schema import SearchSpace
@@ -31,6 +31,31 @@ def test_the_issue_s_devices_and_spaces_ship() -> None:
 def test_an_unknown_device_gets_the_nearest_name(typed: str) -> None:
     with pytest.raises(NotInCatalogError, match=r"Did you mean 'snapdragon8gen"):
         resolve(typed, "device_profiles")
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("bcm2712", "bcm2712"),
+        ("raspberrypi5", "bcm2712"),
+        ("raspberry_pi_5", "bcm2712"),
+        ("Raspberry Pi 5", "bcm2712"),
+        ("pi5", "bcm2712"),
+        ("Pixel-10", "tensor_g5"),
+    ],
+)
+def test_a_device_is_found_by_what_people_call_it(typed: str, name: str) -> None:
+    assert resolve(typed, "device_profiles").stem == name
+    assert read_profile(typed).name == name
+
+
+def test_an_alias_names_one_device() -> None:
+    taken = [
+        fold(word)
+        for name in names("device_profiles")
+        for word in (name, *read_profile(name).aliases)
+    ]
+    assert len(taken) == len(set(taken))
 
 
 def test_a_missing_file_of_one_s_own_is_named() -> None:

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+from phonesearch import files
 from phonesearch.errors import NotInCatalogError
 
 Kind = Literal["search_spaces", "device_profiles"]
@@ -41,6 +42,9 @@ def names(kind: Kind) -> list[str]:
 def resolve(name: str, kind: Kind) -> Path:
     """Path of the shipped file called `name`, or of the user's own `something.yaml`.
 
+    A device is found by its `aliases` too, spelt with or without hyphens, spaces and capitals:
+    `Raspberry_Pi_5` is `bcm2712`.
+
     Raises:
         NotInCatalogError: If there is none; names the nearest one that exists.
     """
@@ -53,8 +57,15 @@ def resolve(name: str, kind: Kind) -> Path:
     if path.is_file() and path.stem == name:
         return path
     known = names(kind)
-    folded = {entry.replace("_", "").replace("-", "").lower(): entry for entry in known}
-    wanted = name.replace("_", "").replace("-", "").replace(" ", "").lower()
+    folded = {fold(entry): entry for entry in known}
+    wanted = fold(name)
+    if kind == "device_profiles":
+        for other in known:
+            path = catalog_dir(kind) / f"{other}.yaml"
+            if wanted in (
+                fold(str(alias)) for alias in files.read_mapping(path).get("aliases", ())
+            ):
+                return path
     close = difflib.get_close_matches(wanted, list(folded), n=1, cutoff=0.5)
     nearest = f"Did you mean {folded[close[0]]!r}? " if close else ""
     raise NotInCatalogError(
@@ -62,3 +73,8 @@ def resolve(name: str, kind: Kind) -> Path:
         f"`{_LIST_COMMAND[kind]}` shows all {len(known)}; a path ending in .yaml is taken as "
         "your own file."
     )
+
+
+def fold(name: str) -> str:
+    """`name` without what people spell differently: hyphens, underscores, spaces, capitals."""
+    return name.replace("_", "").replace("-", "").replace(" ", "").lower()

@@ -17,6 +17,7 @@ def test_every_profile_is_listed_with_its_error() -> None:
         assert name in shown
     assert "models" in shown
     assert "% off" in shown
+    assert "also raspberrypi5, pi5" in shown
 
 
 def test_a_profile_is_shown_with_its_sources() -> None:

@@ -247,7 +247,7 @@ def test_a_longer_turn_is_never_faster(
 
 
 def test_an_unknown_engine_lists_those_that_there_are(phone: DeviceProfile) -> None:
-    with pytest.raises(ProfileError, match="executorch-xnnpack-4bit, llamacpp-2024-4bit"):
+    with pytest.raises(ProfileError, match="executorch-xnnpack-meta-4bit, llamacpp-2024-4bit"):
         estimate(SHAPE, phone, engine="mlc")
 
 

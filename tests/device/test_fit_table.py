@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_the_rows_of_a_shipped_engine_give_its_coefficients(device: str, engine:
     assert found.profile.engines[engine].decode.median_error == shipped.decode.median_error
 
 
+def test_a_device_may_be_named_as_people_call_it() -> None:
+    figures = [
+        replace(figure, soc_id=name, device="")
+        for figure, name in zip(
+            figures_of("bcm2712", "llamacpp-q4_0-4bit"),
+            itertools.cycle(("bcm2712", "Raspberry-Pi-5", "pi5")),
+            strict=False,
+        )
+    ]
+    found = fit_table(figures, carried_models(), device="pi5", engine="llamacpp-q4_0-4bit")
+    assert found.profile.name == "bcm2712"
+    assert "of another device" not in found.skipped
+
+
 def test_rows_not_taken_are_counted_with_their_reason() -> None:
     figures = figures_of("snapdragon8gen3", ENGINE)
     extra = [
@@ -117,7 +132,7 @@ def test_a_device_of_ones_own_takes_what_its_rows_lack_from_the_engine_elsewhere
 def test_an_engine_of_ones_own_is_fitted_at_the_width_that_its_name_ends_in() -> None:
     rows = [
         replace(row, soc_id="myphone", engine="mine-16bit")
-        for row in figures_of("snapdragon8gen3", ENGINE)
+        for row in figures_of("snapdragon8gen3", "executorch-xnnpack-meta-4bit")
     ]
     found = fit_table(rows, carried_models(), device="myphone", engine="mine-16bit")
 

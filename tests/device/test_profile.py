@@ -103,7 +103,7 @@ def test_the_list_has_a_line_for_every_profile() -> None:
     assert [summary.name for summary in summaries] == NAMES
     phone = next(summary for summary in summaries if summary.name == "snapdragon8gen3")
     assert phone.default_engine == "executorch-xnnpack-4bit"
-    assert phone.engines["executorch-xnnpack-4bit"].decode.num_models == 8
+    assert phone.engines["executorch-xnnpack-16bit"].decode.num_models == 8
 
 
 def test_a_misspelt_device_suggests_the_nearest() -> None:

@@ -33,6 +33,7 @@ FIGURE = SpeedFigure(
 )
 ENGINES = (
     "executorch-xnnpack-4bit",
+    "executorch-xnnpack-meta-4bit",
     "llamacpp-4bit",
     "llamacpp-2024-4bit",
     "llamacpp-2026-4bit",
@@ -95,6 +96,14 @@ def test_builds_and_apps_are_of_the_family_and_forks_are_not(
         ),
         ({"quantisation": "INT4", "date": "2024..2026"}, "llamacpp-4bit"),
         ({"engine": "ExecuTorch XNNPACK"}, "executorch-xnnpack-4bit"),
+        (
+            {"engine": "ExecuTorch XNNPACK", "quantisation": "SpinQuant: 8da4w"},
+            "executorch-xnnpack-meta-4bit",
+        ),
+        (
+            {"engine": "ExecuTorch XNNPACK", "quantisation": "QAT+LoRA 4-bit g32"},
+            "executorch-xnnpack-meta-4bit",
+        ),
         ({"engine": "MNN-LLM (mnn-llm)"}, "mnn-4bit"),
         ({"engine": "llamacpp-q4_k_m-4bit"}, "llamacpp-q4_k_m-4bit"),
     ],
@@ -125,6 +134,14 @@ def test_a_row_of_no_engine_says_what_it_was_measured_with(
     assert figure.processor in match.because
 
 
+def test_a_recipe_without_an_engine_of_its_own_is_of_the_plain_one(profile: DeviceProfile) -> None:
+    """As on iPhones, where the two are fitted together."""
+    figure = replace(FIGURE, engine="ExecuTorch XNNPACK", quantisation="QLoRA")
+    engines = {n: e for n, e in profile.engines.items() if "meta" not in n}
+    found = match_engine(figure, replace(profile, engines=engines))
+    assert found.engine == "executorch-xnnpack-4bit"
+
+
 def test_one_engine_alone_can_be_asked_for(profile: DeviceProfile) -> None:
     match = match_engine(FIGURE, profile, only="mnn-4bit")
     assert match.engine is None
@@ -135,6 +152,7 @@ def test_a_device_is_known_by_its_chip_or_its_name() -> None:
     assert is_of_device(FIGURE, "Chip")
     assert is_of_device(FIGURE, "phone")
     assert not is_of_device(FIGURE, "chip2")
+    assert is_of_device(FIGURE, "other", "p-hone")
 
 
 def test_a_carried_row_is_recognised_under_any_number() -> None:

@@ -150,6 +150,24 @@ def test_only_rows_of_known_confidence_and_size_are_held_against_the_goal(
     assert goals({name: (profile, large)}) == ()
 
 
+def test_an_engine_without_a_profile_says_why(text: str) -> None:
+    section = text[text.index("## What has no profile") :]
+    assert "* litert-xnnpack-8bit on snapdragon8gen3, 2 rows: two models only" in section
+
+
+def test_builds_of_an_engine_are_held_against_the_goal_together(shipped: Shipped) -> None:
+    """Apart they would have too few models for it."""
+    found = [goal for goal in goals(shipped) if goal.profile == "tensor_g5"]
+    four = next(goal for goal in found if goal.group.weight_bits == 4)
+    assert four.group.engine == "executorch-xnnpack-4bit"
+    assert four.score.models == 6
+    engines = {case.row: case.engine for case in shipped["tensor_g5"][1]}
+    assert {engines[case.row] for case in four.group.cases} == {
+        "executorch-xnnpack-4bit",
+        "executorch-xnnpack-meta-4bit",
+    }
+
+
 def test_phonelm_stands_with_every_engine_of_its_phone(text: str) -> None:
     rows = table_rows(text, "PhoneLM-1.5B on snapdragon8gen3, in no fit")
     assert [row[0] for row in rows] == list(read_profile("snapdragon8gen3").engines)

@@ -28,13 +28,14 @@ def list_devices() -> None:
     from phonesearch.device.profile import list_profiles
 
     for profile in list_profiles():
-        typer.echo(f"{profile.name:20} {profile.soc}")
+        also = f"; also {', '.join(profile.aliases)}" if profile.aliases else ""
+        typer.echo(f"{profile.name:20} {profile.soc}{also}")
         if profile.measured:
             typer.echo(f"{'':20}   measured on this machine, nothing is predicted")
         for name, engine in profile.engines.items():
             mark = "*" if name == profile.default_engine else " "
             typer.echo(
-                f"{'':20} {mark} {engine.processor} {name:26} decode: {_accuracy(engine.decode)}; "
+                f"{'':20} {mark} {engine.processor} {name:29} decode: {_accuracy(engine.decode)}; "
                 f"prefill: {_accuracy(engine.prefill)}"
             )
     typer.echo(

@@ -24,10 +24,27 @@ Source:
     2009. A cost per call beside the bandwidth: on the rows of `device/data/measurements.csv`
     bandwidth alone misses models left out of the fit by 35 % (snapdragon8gen3,
     ExecuTorch, root mean square of the log error), with a cost per call by 14 %.
-    Other forms were tried on the eleven groups of rows of ExecuTorch and of llama.cpp of 2024: a
-    cost per matrix or per layer instead of per call, rates of their own for element-wise work,
-    the cache or the head, a constant a step, loss functions that count outliers less. None
-    predicted the models left out better on the whole.
+    Other forms were tried on all sixteen groups of at least four models at once, by the root mean
+    square of the log error of decode on models left out; the form above gives 20 %, and 22 % on
+    the eight of ExecuTorch. None was better on the whole:
+
+    * the larger of call and weight bytes of each product in place of their sum, 24 %; their
+      hypotenuse, 22 %; a cost per matrix alone, 21 %; on ExecuTorch, a cost per layer, a constant
+      a step, rates of their own for head, vocabulary or rows of products, 22 to 25 %;
+    * a cost of each query head, each KV head or of longer caches (up to 4096 positions read each
+      step), 22 to 27 % on ExecuTorch and 18 to 32 % instead of 18 on the others; q and k norms
+      at 2 to 9 calls instead of 1, 20 to 21 %, but only as they mark Qwen3 among the rows;
+    * a rate of its own for element-wise work in proportion to the call, 19 %, but at 10 to 25 ns
+      an operation the elements alone would take 1.4 to 2.5 times the published prefill;
+    * heads at 8 bits where the size of a file shows them, 23 %; coefficients drawn towards those
+      of the engine's other devices, 22 % at any strength; rows weighted by how coarsely they are
+      printed, the same.
+
+    What helped is to tell builds of ExecuTorch apart (`device/engine_plans.py`). At 4 bits on
+    Android, files of Meta's recipes stream 48 GB/s and those that others exported 31
+    (snapdragon8gen3; tensor_g5 22 and 15): 14 and 18 % became 8 and 9 %. On iPhones the two
+    differ by less than a tenth and stay together. At 16 bits on snapdragon8gen3, the 2026 edition
+    of a table prints a fifth less than the editions before it for the same models: 15 % became 9.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from phonesearch.catalog import fold
 from phonesearch.device.fitted import Prior
 
 
@@ -26,6 +27,8 @@ class DevicePlan:
 
     name: str
     """As `soc_id` in the tables of speeds."""
+    aliases: tuple[str, ...] = ()
+    """What people call it who do not know the chip."""
     description: str
     soc: str
     engines: tuple[str, ...]
@@ -37,7 +40,9 @@ class DevicePlan:
 
 
 _ET4: Final = "executorch-xnnpack-4bit"
+_ET4_META: Final = "executorch-xnnpack-meta-4bit"
 _ET16: Final = "executorch-xnnpack-16bit"
+_ET16_2025: Final = "executorch-xnnpack-2025-16bit"
 _OLD: Final = "llamacpp-2024-4bit"
 _Q4_0: Final = "llamacpp-q4_0-4bit"
 _Q4_K_M: Final = "llamacpp-q4_k_m-4bit"
@@ -52,11 +57,16 @@ _GEN5_TEXT: Final = "(2 x 4.74 + 4 x 3.63) GHz"
 
 
 def _like_gen3(scale: float, reason: str) -> dict[str, Like | Prior]:
-    """The matmul rates of Snapdragon 8 Gen 3 for both widths of ExecuTorch."""
+    """The matmul rates of Snapdragon 8 Gen 3 for both widths of ExecuTorch, from the builds
+    that a prefill is published of."""
     return {
-        engine: Like(soc_id="snapdragon8gen3", engine=engine, scale=scale, reason=reason)
-        for engine in (_ET4, _ET16)
+        engine: Like(soc_id="snapdragon8gen3", engine=build, scale=scale, reason=reason)
+        for engine, build in ((_ET4, _ET4_META), (_ET4_META, _ET4_META), (_ET16, _ET16_2025))
     }
+
+
+def _same_chip(soc_id: str, engine: str) -> Like:
+    return Like(soc_id=soc_id, engine=engine, scale=1.0, reason="the same chip, another build")
 
 
 def _calls_of_elite(ghz: float | None, *engines: str) -> dict[str, Like]:
@@ -89,7 +99,12 @@ _PLANS: Final = (
         name="snapdragon8gen3",
         description="Snapdragon 8 Gen 3 phones (OnePlus 12, Xiaomi 14), CPU",
         soc="Qualcomm Snapdragon 8 Gen 3 (SM8650)",
-        engines=(_ET4, _ET16, _OLD),
+        engines=(_ET4, _ET4_META, _ET16, _ET16_2025, _OLD),
+        matmul_like={
+            _ET4: _same_chip("snapdragon8gen3", _ET4_META),
+            _ET16: _same_chip("snapdragon8gen3", _ET16_2025),
+        },
+        calls_like={_ET16_2025: _same_chip("snapdragon8gen3", _ET16)},
     ),
     DevicePlan(
         name="snapdragon8plusgen1",
@@ -180,15 +195,18 @@ _PLANS: Final = (
     ),
     DevicePlan(
         name="tensor_g2",
+        aliases=("pixel7", "pixel7pro"),
         description="Google Pixel 7 and 7 Pro, CPU",
         soc="Google Tensor G2",
         engines=(_OLD,),
     ),
     DevicePlan(
         name="tensor_g5",
+        aliases=("pixel10",),
         description="Google Pixel 10, CPU",
         soc="Google Tensor G5",
-        engines=(_ET4, _ET16),
+        engines=(_ET4, _ET4_META, _ET16),
+        calls_like={_ET4_META: _same_chip("tensor_g5", _ET4)},
         matmul_like=_like_gen3(
             (3.78 + 5 * 3.05) / _GEN3_GHZ,
             "scaled by the clocks of big and middle cores added up, (3.78 + 5 x 3.05) over "
@@ -197,6 +215,7 @@ _PLANS: Final = (
     ),
     DevicePlan(
         name="a15",
+        aliases=("iphonese3", "iphone13pro"),
         description="Apple A15 phones (iPhone SE 3, 13 Pro), CPU",
         soc="Apple A15",
         engines=(_ET4, _ET16),
@@ -208,6 +227,7 @@ _PLANS: Final = (
     ),
     DevicePlan(
         name="a19pro",
+        aliases=("iphone17pro",),
         description="Apple A19 Pro phones (iPhone 17 Pro), CPU",
         soc="Apple A19 Pro",
         engines=(_ET4, _ET16),
@@ -219,6 +239,7 @@ _PLANS: Final = (
     ),
     DevicePlan(
         name="bcm2712",
+        aliases=("raspberrypi5", "pi5", "rpi5"),
         description="Raspberry Pi 5, CPU",
         soc="Broadcom BCM2712 (Raspberry Pi 5)",
         engines=(_Q4_0, _Q8_0),
@@ -235,3 +256,11 @@ _PLANS: Final = (
 
 DEVICE_PLANS: Final[dict[str, DevicePlan]] = {plan.name: plan for plan in _PLANS}
 """The shipped devices, by name, but for `host`, which is measured."""
+
+
+def device_plan(name: str) -> DevicePlan | None:
+    """The shipped device of that name or alias, as `catalog.resolve` finds it; None without."""
+    if name in DEVICE_PLANS:
+        return DEVICE_PLANS[name]
+    wanted = fold(name)
+    return next((plan for plan in _PLANS if wanted in map(fold, plan.aliases)), None)

@@ -10,10 +10,12 @@ Tables print an engine as its authors do, with build, app or commit; profiles na
 3. Where the engine has a qualifier, the row has it too: a year (`llamacpp-2024-4bit`) is that of
    the build, from the printed engine or else from the row's date; a quantisation
    (`llamacpp-q4_0-4bit`) stands in the row's `quant`, `Q4_0_4_8` and the like being Q4_0 in
-   another order. Rows of engines without a qualifier may have any.
+   another order; so does one of the recipes of whoever made the file
+   (`executorch-xnnpack-meta-4bit`, see `RECIPES`). Rows of engines without a qualifier may have
+   any.
 
-Of several, the one with a quantisation goes before the one with a year, and that before one
-without. Two things go before all rules: a row whose `engine` is the engine's own name, as in a
+Of several, the one with a quantisation or recipe goes before the one with a year, and that before
+one without. Two things go before all rules: a row whose `engine` is the engine's own name, as in a
 table of one's own, and a row that the package carries, which is of the engine it is carried for.
 """
 
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from phonesearch.catalog import fold
 from phonesearch.device.data import PublishedSpeed, published_speeds
 from phonesearch.device.profile import DeviceProfile
 from phonesearch.device.speed_table import SpeedFigure
@@ -40,8 +43,12 @@ FAMILIES: Final = (
 )
 """Pattern that the printed engine begins with, in small letters, and its family."""
 
+RECIPES: Final = {"meta": r"spinquant|qlora|\bqat\b"}
+"""Who made a file, and the pattern that its `quant` has, in small letters."""
+
 _ENGINE_NAME: Final = re.compile(
-    r"(?P<family>.+?)(?:-(?:(?P<year>20\d\d)|(?P<quantisation>i?q\d\w*)))?-(?P<bits>\d+)bit"
+    r"(?P<family>.+?)(?:-(?:(?P<year>20\d\d)|(?P<quantisation>i?q\d\w*)|"
+    rf"(?P<recipe>{'|'.join(RECIPES)})))?-(?P<bits>\d+)bit"
 )
 _YEAR: Final = re.compile(r"\b(20\d\d)\b")
 _SAME_RATE: Final = 1e-6
@@ -76,9 +83,9 @@ def match_engine(
     return EngineMatch(engine=found, because="")
 
 
-def is_of_device(figure: SpeedFigure | PublishedSpeed, name: str) -> bool:
-    """Whether a row is of the device `name`: its `soc_id` or its `device`, whatever the case."""
-    return name.casefold() in (figure.soc_id.casefold(), figure.device.casefold())
+def is_of_device(figure: SpeedFigure | PublishedSpeed, *names: str) -> bool:
+    """Whether a row's `soc_id` or `device` is one of `names`, whatever hyphens and capitals."""
+    return not {fold(figure.soc_id), fold(figure.device)}.isdisjoint(map(fold, names))
 
 
 def carried_as(figure: SpeedFigure) -> PublishedSpeed | None:
@@ -131,6 +138,8 @@ def _rank(figure: SpeedFigure, name: str) -> int | None:
     if parts["quantisation"]:
         wanted = rf"\b{re.escape(parts['quantisation'])}(?:_\d_\d)?\b"
         return 0 if re.search(wanted, figure.quantisation.lower()) else None
+    if parts["recipe"]:
+        return 0 if re.search(RECIPES[parts["recipe"]], figure.quantisation.lower()) else None
     if parts["year"]:
         return 1 if _year_of(figure) == parts["year"] else None
     return 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from phonesearch.device.fit import ASSUMED_GENERATE_TOKENS, ASSUMED_PROMPT_TOKENS
@@ -25,6 +25,8 @@ class EnginePlan:
     tile_rows: int
     tile_source: str
     assumptions: tuple[str, ...]
+    build_of: str = ""
+    """The engine that this is another build of; empty for one on its own."""
 
 
 _FLOAT_SCALES: Final = (
@@ -59,43 +61,74 @@ _REPACKED: Final = (
     "prior: llama.cpp's repacked Arm kernels (`..._4x8_...`) take four rows at a time"
 )
 
+_EXECUTORCH_4: Final = EnginePlan(
+    description=(
+        "ExecuTorch with XNNPACK (and its KleidiAI kernels where the build has them), "
+        "8-bit dynamic activations and 4-bit grouped weights (8da4w)"
+    ),
+    weight_bits=4,
+    attention_share=1 / 8,
+    attention_source=(
+        "prior: an eighth of `matmul_ops_per_s`, as one 128-bit SMMLA does 32 multiply-adds "
+        "in 8 bits and one FMLA 4 in float32 (Arm Architecture Reference Manual, A64 SIMD)"
+    ),
+    tile_rows=4,
+    tile_source=(
+        "prior: smallest row step of KleidiAI's 4-bit i8mm micro-kernels (`..._4x8x32_...`)"
+    ),
+    assumptions=(
+        _BYTES_NOTE,
+        _LENGTH_NOTE,
+        "ExecuTorch files hold embedding and head apart; the head is counted as 4-bit, as in "
+        "the graph",
+        "a file that somebody else exported may be half as fast again: see "
+        "`executorch-xnnpack-meta-4bit` of snapdragon8gen3. The interval does not count that in",
+    ),
+)
+_EXECUTORCH_16: Final = EnginePlan(
+    description="ExecuTorch with XNNPACK, weights in bfloat16 or float16 (not quantised)",
+    weight_bits=16,
+    attention_share=1.0,
+    attention_source="prior: that of `matmul_ops_per_s`; both are products of floats",
+    tile_rows=6,
+    tile_source="prior: XNNPACK's float kernels for arm64 (`gemm-6x8`) take six rows at a time",
+    assumptions=(
+        _BYTES_NOTE_16,
+        _LENGTH_NOTE,
+        "most tables print whole tokens a second, so that a row of 2 to 4 is uncertain by "
+        "12 to 25 % by its rounding alone",
+    ),
+)
+
 ENGINE_PLANS: Final[dict[str, EnginePlan]] = {
-    "executorch-xnnpack-4bit": EnginePlan(
+    "executorch-xnnpack-4bit": _EXECUTORCH_4,
+    "executorch-xnnpack-meta-4bit": replace(
+        _EXECUTORCH_4,
         description=(
-            "ExecuTorch with XNNPACK (and its KleidiAI kernels where the build has them), "
-            "8-bit dynamic activations and 4-bit grouped weights (8da4w)"
-        ),
-        weight_bits=4,
-        attention_share=1 / 8,
-        attention_source=(
-            "prior: an eighth of `matmul_ops_per_s`, as one 128-bit SMMLA does 32 multiply-adds "
-            "in 8 bits and one FMLA 4 in float32 (Arm Architecture Reference Manual, A64 SIMD)"
-        ),
-        tile_rows=4,
-        tile_source=(
-            "prior: smallest row step of KleidiAI's 4-bit i8mm micro-kernels (`..._4x8x32_...`)"
+            f"{_EXECUTORCH_4.description}, files as Meta and ExecuTorch's authors published them "
+            "(SpinQuant, QAT+LoRA, groups of 128 and 256). On Android they stream half as fast "
+            "again as what others exported, so that the two are told apart there; on iPhones "
+            "they do not"
         ),
         assumptions=(
-            _BYTES_NOTE,
-            _LENGTH_NOTE,
-            "ExecuTorch files hold embedding and head apart; the head is counted as 4-bit, as in "
-            "the graph",
+            *_EXECUTORCH_4.assumptions[:-1],
+            "its rows are all of Llama models and those of the plain engine there all of Qwen "
+            "ones, so that the rows cannot tell the way of export from the family; no shape of "
+            "theirs explains it (`device/cost.py`)",
+            "by the sizes of Meta's files their heads are 8-bit, which is not counted: with it, "
+            "models left out were predicted worse",
             "rows with groups of 128 or 256 weights were fitted on graphs with such blocks",
         ),
+        build_of="executorch-xnnpack-4bit",
     ),
-    "executorch-xnnpack-16bit": EnginePlan(
-        description="ExecuTorch with XNNPACK, weights in bfloat16 or float16 (not quantised)",
-        weight_bits=16,
-        attention_share=1.0,
-        attention_source="prior: that of `matmul_ops_per_s`; both are products of floats",
-        tile_rows=6,
-        tile_source="prior: XNNPACK's float kernels for arm64 (`gemm-6x8`) take six rows at a time",
-        assumptions=(
-            _BYTES_NOTE_16,
-            _LENGTH_NOTE,
-            "the tables print whole tokens a second, so that a row of 2 to 4 is uncertain by "
-            "12 to 25 % by its rounding alone",
+    "executorch-xnnpack-16bit": _EXECUTORCH_16,
+    "executorch-xnnpack-2025-16bit": replace(
+        _EXECUTORCH_16,
+        description=(
+            f"{_EXECUTORCH_16.description}, as published in 2024 and 2025. The 2026 edition of "
+            "the same table prints a fifth less for the same models and phone"
         ),
+        build_of="executorch-xnnpack-16bit",
     ),
     "llamacpp-2024-4bit": EnginePlan(
         description=(

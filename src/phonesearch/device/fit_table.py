@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from phonesearch.device.data import soc_facts
-from phonesearch.device.device_plans import DEVICE_PLANS
-from phonesearch.device.engine_match import carried_as, match_engine
+from phonesearch.device.device_plans import device_plan
+from phonesearch.device.engine_match import carried_as, is_of_device, match_engine
 from phonesearch.device.engine_plans import engine_plan
 from phonesearch.device.fit import EngineFit, SpeedRow
 from phonesearch.device.fitted import COVERAGE, Prior, fitted_engine
@@ -59,7 +59,7 @@ def rows_for_fit(
     Args:
         figures: Rows of a table of speeds.
         models: Shapes of their models, by `model_id`.
-        device: `soc_id` of the rows, or their `device`, whatever its case.
+        device: `soc_id` of the rows, or their `device`, or another name of a shipped device.
         engine: Name as in the profiles, or as the table prints it.
     """
     skipped: Counter[str] = Counter()
@@ -113,7 +113,7 @@ def fit_table(
     decoded = {row.candidate for row in taken.rows if row.decode_tokens_per_s is not None}
     prefilled = any(row.prefill_tokens_per_s is not None for row in taken.rows)
     calls = matmul = None
-    shipped = DEVICE_PLANS.get(device)
+    shipped = device_plan(device)
     if shipped is not None and engine in shipped.engines:
         calls, matmul = calls_prior(shipped, engine), matmul_prior(shipped, engine)
     if calls is None and len(decoded) < _ENOUGH_ARCHITECTURES:
@@ -121,9 +121,10 @@ def fit_table(
     if matmul is None and not prefilled:
         matmul = _median_prior(engine, "matmul_ops_per_s")
     found = fitted_engine(taken.rows, plan, matmul_ops_per_s=matmul, seconds_per_call=calls)
-    facts = soc_facts(device)
+    facts = soc_facts(shipped.name if shipped else device)
     profile = DeviceProfile(
-        name=device,
+        name=shipped.name if shipped else device,
+        aliases=shipped.aliases if shipped else (),
         description=f"{device}, fitted from a table of speeds",
         soc=shipped.soc if shipped else device,
         processor="CPU",
@@ -147,7 +148,9 @@ def _unfit(
     among: DeviceProfile,
 ) -> str:
     """Why a row is not taken; empty where it is."""
-    if device.casefold() not in (figure.soc_id.casefold(), figure.device.casefold()):
+    plan = device_plan(device)
+    names = (device,) if plan is None else (device, plan.name, *plan.aliases)
+    if not is_of_device(figure, *names):
         return "of another device"
     if figure.engine != engine:
         matched = match_engine(figure, among)

@@ -27,8 +27,9 @@ PROFILE_HEADER: Final = "Base units: seconds, bytes, operations (a multiply-add 
 _SIGNIFICANT_DIGITS: Final = 4
 _NO_ROWS_LOG_HALF_WIDTH: Final = math.log(2)
 FEW_ROWS_LOG_HALF_WIDTH: Final = math.log(1.75)
-"""Half the log width that holds nine of ten architectures when the shipped engines with many are
-fitted on two of them alike in size, with the seconds per call of another chip; a test does it."""
+"""Half the log width that holds at least nine of ten architectures when the shipped engines with
+many are fitted on two of them alike in size, with the seconds per call of another chip; a test
+does it."""
 _FEW: Final = 2
 
 
@@ -115,7 +116,7 @@ def profile_content(profile: DeviceProfile) -> dict[str, Any]:
     for engine in content["engines"].values():
         if engine["coefficients"]["operators"] is None:
             del engine["coefficients"]["operators"]
-    return {key: value for key, value in content.items() if value not in (None, {})}
+    return {key: value for key, value in content.items() if value not in (None, {}, ())}
 
 
 def _prefill_accuracy(fit: EngineFit, *, few: bool) -> Accuracy:
@@ -128,7 +129,7 @@ def _prefill_accuracy(fit: EngineFit, *, few: bool) -> Accuracy:
         median_error=None,
         kendall_tau=None,
         interval_log_half_width=_rounded(_NO_ROWS_LOG_HALF_WIDTH),
-        source="assumption: a rate scaled from another chip is right to within a factor of 2",
+        source="assumption: a rate of another chip or build is right to within a factor of 2",
     )
 
 

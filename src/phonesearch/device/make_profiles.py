@@ -51,6 +51,7 @@ def make_profile(plan: DevicePlan) -> DeviceProfile:
     """Fit all engines of one device."""
     return DeviceProfile(
         name=plan.name,
+        aliases=plan.aliases,
         description=plan.description,
         soc=plan.soc,
         processor="CPU",
@@ -138,11 +139,13 @@ def matmul_prior(plan: DevicePlan, engine: str) -> Prior | None:
     if not isinstance(like, Like):
         return like
     found = shipped_fit(like.soc_id, like.engine).fit.rates.matmul_ops_per_s
+    with_engine = "the same engine" if like.engine == engine else like.engine
+    lacking = "engine" if like.soc_id == plan.name else "chip"
     return Prior(
         value=found * like.scale,
         source=(
-            f"prior: that of {like.soc_id} with the same engine, {like.reason}; no prefill of "
-            "this chip is published"
+            f"prior: that of {like.soc_id} with {with_engine}, {like.reason}; no prefill of "
+            f"this {lacking} is published"
         ),
     )
 

@@ -135,6 +135,8 @@ class DeviceProfile:
     """A phone, or a machine that is measured rather than predicted."""
 
     name: str
+    aliases: tuple[str, ...] = ()
+    """Other names that people have for it; found like `name`."""
     description: str
     soc: str
     processor: Literal["CPU"]
@@ -184,6 +186,7 @@ class ProfileSummary:
     """One line of `phonesearch device list`."""
 
     name: str
+    aliases: tuple[str, ...]
     description: str
     soc: str
     processor: str
@@ -226,6 +229,7 @@ def list_profiles() -> tuple[ProfileSummary, ...]:
     return tuple(
         ProfileSummary(
             name=profile.name,
+            aliases=profile.aliases,
             description=profile.description,
             soc=profile.soc,
             processor=profile.processor,

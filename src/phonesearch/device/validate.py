@@ -81,7 +81,7 @@ def validate(
     cases: list[Case] = []
     skipped: Counter[tuple[str, str]] = Counter()
     for figure in figures:
-        if not is_of_device(figure, profile.name):
+        if not is_of_device(figure, profile.name, *profile.aliases):
             skipped["row", "of another device"] += 1
             continue
         match = match_engine(figure, profile, only=engine)
@@ -152,7 +152,7 @@ class _Seen:
         candidates = {
             figure.id: model.candidate
             for figure in figures
-            if is_of_device(figure, profile.name)
+            if is_of_device(figure, profile.name, *profile.aliases)
             and (model := models.get(figure.model_id)) is not None
             and model.candidate is not None
         }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from phonesearch.candidate.count import total_parameters
+from phonesearch.device.engine_plans import engine_plan
 from phonesearch.device.fit import Phase
 from phonesearch.device.profile import DeviceProfile
 from phonesearch.device.score import PHASES, Case, Group, Score, groups, score
@@ -37,11 +38,17 @@ class Goal:
 
 
 def goals(shipped: Shipped) -> tuple[Goal, ...]:
-    """Groups with enough models of the size and confidence that the goal is set for."""
+    """Groups with enough models of the size and confidence that the goal is set for.
+
+    Builds of one engine are one group, each figure predicted by the fit of its own build: that a
+    fit tells them apart must not take them out of the goal.
+    """
     found = []
     low, high = _PARAMETERS
     for name, (_, cases) in shipped.items():
-        for group in groups(cases):
+        for group in groups(
+            replace(case, engine=engine_plan(case.engine).build_of or case.engine) for case in cases
+        ):
             for phase in PHASES:
                 own = tuple(
                     case
