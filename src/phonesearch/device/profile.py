@@ -53,6 +53,8 @@ class OperatorCosts:
     cache_bytes: Number
     """Of the last cache, what one process gets: weights and keys and values below this stay there
     from step to step."""
+    far_bytes: Number
+    """Weights and keys and values beyond this cost more again."""
     seconds: Mapping[str, Number]
     """Seconds a unit of each term of `device/operators.py`; a term not named costs nothing."""
 

@@ -10,7 +10,7 @@ from typing import Final
 from scipy import stats
 
 from phonesearch.device.fitted import COVERAGE
-from phonesearch.device.operators import OperatorRates
+from phonesearch.device.operators import Rates
 from phonesearch.device.profile import (
     Accuracy,
     Coefficients,
@@ -31,7 +31,7 @@ def calibrated_profile(
     *,
     times: Sequence[ProbeTime],
     records: Sequence[ProbeRecord],
-    known: OperatorRates,
+    known: Rates,
     checked: Sequence[CheckedTime],
     today: date,
 ) -> DeviceProfile:
@@ -71,6 +71,10 @@ def calibrated_profile(
                     value=_rounded(known.cache_bytes),
                     source=f"share of the last cache that fits the decode steps best; {source}",
                 ),
+                far_bytes=Number(
+                    value=_rounded(known.far_bytes),
+                    source=f"what fits the decode steps best; {source}",
+                ),
                 seconds={
                     term: Number(value=_rounded(value), source=source)
                     for term, value in known.seconds.items()
@@ -108,7 +112,7 @@ def _accuracy(checked: Sequence[CheckedTime], phase: Phase) -> Accuracy:
         source=(
             f"{found.num_candidates} random candidates measured whole, none of them in the fit; "
             "interval: Student's t times the root mean square of their log errors; rounds of the "
-            f"measurement itself differ by {found.median_repeat_spread:.1%} (median)"
+            f"measurement itself scatter by {found.median_repeat_spread:.1%} (median)"
         ),
     )
 

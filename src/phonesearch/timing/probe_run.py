@@ -7,6 +7,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,8 +19,8 @@ from phonesearch.timing.probes import Probe
 
 _WARMUP_ROUNDS: Final = 1
 _ROUNDS_IN_A_PROCESS: Final = 1
-_TOLERANCE: Final = 0.03
-"""Between the two fastest rounds of a probe that is not run again."""
+_TOLERANCE: Final = 0.04
+"""Between the round in the middle and one of its neighbours, for a probe not to run again."""
 
 
 class Timer(Protocol):
@@ -73,7 +74,7 @@ def run_probes(
 
     Each round runs all probes, in an order of its own, before the next begins: a slow spell of
     the machine, or work that comes back at regular times, falls on one round of each. Probes
-    whose two fastest rounds still differ are run again.
+    whose rounds do not agree are run again.
 
     Args:
         probes: What to run.
@@ -116,11 +117,19 @@ def run_probes(
     return [line for lines in found.values() for line in lines]
 
 
+def round_medians(lines: Sequence[ProbeRecord], stretch: int) -> list[float]:
+    """Median seconds of one stretch in each round, ascending."""
+    return sorted(statistics.median(line.samples_s[stretch]) for line in lines)
+
+
 def _agree(lines: Sequence[ProbeRecord], num_stretches: int) -> bool:
-    """Whether the two fastest rounds of every stretch are alike."""
-    for place in range(num_stretches):
-        fastest = sorted(statistics.median(line.samples_s[place]) for line in lines)[:2]
-        if len(fastest) < 2 or fastest[1] > (1 + _TOLERANCE) * fastest[0]:
+    """Whether for every stretch the round in the middle is like one of its neighbours."""
+    for stretch in range(num_stretches):
+        found = round_medians(lines, stretch)
+        middle = (len(found) - 1) // 2
+        around = found[max(middle - 1, 0) : middle + 2]
+        steps = [after / before - 1 for before, after in pairwise(around)]
+        if not steps or min(steps) > _TOLERANCE:
             return False
     return True
 

@@ -53,6 +53,11 @@ class Probe(Protocol):
         """The runs."""
         ...
 
+    @property
+    def weight(self) -> float:
+        """How much it counts in a fit."""
+        ...
+
     def structure(self) -> onnx.ModelProto:
         """The graph without the bytes of its matrices, for counting its work."""
         ...
@@ -75,6 +80,8 @@ class OperatorProbe:
     """See `probe_graphs.operator_graph`."""
     copies: int
     stretches: tuple[Stretch, ...]
+    weight: float = 0.01
+    """Little: operators alone settle what decoders leave open, and their caches are warmer."""
 
     @property
     def name(self) -> str:
@@ -104,6 +111,7 @@ class DecoderProbe:
 
     candidate: Candidate
     stretches: tuple[Stretch, ...]
+    weight: float = 1.0
 
     @property
     def name(self) -> str:
