@@ -22,9 +22,9 @@ from phonesearch.device.operators import (
     TERMS,
     Rates,
     Run,
-    busiest_thread,
     run_seconds,
     run_units,
+    threads_of,
     uncached_share,
     units,
 )
@@ -230,7 +230,6 @@ def test_probes_run_and_go_on_from_their_record(tmp_path: Path) -> None:
             timer=timer,
             num_threads=1,
             rounds=1,
-            more_rounds=0,
             progress=lambda *_: None,
         )
 
@@ -244,12 +243,11 @@ def test_probes_run_and_go_on_from_their_record(tmp_path: Path) -> None:
 
 
 class Recorder:
-    """A timer of a machine that takes longer each time, by shares told beforehand."""
+    """A timer that remembers in which order it was asked."""
 
     fingerprint = "a machine"
 
-    def __init__(self, *shares: float) -> None:
-        self._shares = shares
+    def __init__(self) -> None:
         self.asked: list[str] = []
 
     def sample(
@@ -262,54 +260,35 @@ class Recorder:
         rounds: int,
     ) -> WorkerResult:
         kind = onnx.load(model_path, load_external_data=False).graph.node[0].op_type
-        share = self._shares[self.asked.count(kind)] if self._shares else 0.0
         self.asked.append(kind)
         return WorkerResult(
-            samples_s=[[1.0 + share] for _ in stretches],
+            samples_s=[[1.0] for _ in stretches],
             peak_memory_bytes=None,
             onnxruntime_version="1.0",
             outputs_finite=True,
         )
 
 
-def run_recorded(timer: Recorder, path: Path, *, more_rounds: int) -> list[ProbeRecord]:
+def run_recorded(timer: Recorder, path: Path) -> list[ProbeRecord]:
     return run_probes(
         SMALL[:4],
         path,
         timer=timer,
         num_threads=1,
         rounds=2,
-        more_rounds=more_rounds,
         progress=lambda *_: None,
     )
 
 
 def test_rounds_come_back_to_a_probe_after_all_others_in_another_order(tmp_path: Path) -> None:
     timer = Recorder()
-    found = run_recorded(timer, tmp_path / "r.jsonl", more_rounds=3)
+    found = run_recorded(timer, tmp_path / "r.jsonl")
 
     first, second = timer.asked[:4], timer.asked[4:]
     assert sorted(first) == sorted(second)
     assert len(set(first)) == 4
     assert first != second
     assert [line.round for line in found] == 4 * [0, 1]
-
-
-def test_probes_are_run_again_until_their_middle_rounds_agree(
-    tmp_path: Path,
-) -> None:
-    timer = Recorder(0.0, 0.5, 0.2, 0.02, 0.0)
-    found = run_recorded(timer, tmp_path / "r.jsonl", more_rounds=3)
-
-    assert [line.round for line in found] == 4 * [0, 1, 2, 3]
-    assert len(timer.asked) == 16
-
-
-def test_no_probe_is_run_more_often_than_asked_for(tmp_path: Path) -> None:
-    timer = Recorder(0.9, 0.5, 0.2, 0.0)
-    found = run_recorded(timer, tmp_path / "r.jsonl", more_rounds=1)
-
-    assert [line.round for line in found] == 4 * [0, 1, 2]
 
 
 def test_a_record_of_other_threads_is_refused(tmp_path: Path) -> None:
@@ -322,7 +301,6 @@ def test_a_record_of_other_threads_is_refused(tmp_path: Path) -> None:
             timer=Recorder(),
             num_threads=num_threads,
             rounds=1,
-            more_rounds=0,
             progress=lambda *_: None,
         )
 
@@ -426,15 +404,10 @@ def test_a_rest_of_blocks_costs_a_prompt_always_and_a_step_in_long_rows() -> Non
     assert [ragged(columns, 2) for columns in (832, 896, 960, 1024, 1088)] == [20, 0, 20, 0, 20]
 
 
-def test_the_busiest_thread_has_whole_pieces() -> None:
-    """Pieces of outputs, by hand from the rule: 8 pieces of 112 for 832 outputs at one token, 13
-    of 64 at 128 tokens; a product below 65536 operations is not cut at all."""
-    assert busiest_thread(832, 576, 1, 1) == (832, 8)
-    assert busiest_thread(832, 576, 1, 2) == (4 * 112, 4)
-    assert busiest_thread(832, 576, 128, 2) == (7 * 64, 7)
-    assert busiest_thread(256, 192, 1, 2) == (256, 1)
-    assert busiest_thread(256, 256, 1, 2) == (128, 1)
-    assert busiest_thread(1024, 1024, 512, 2) == (512, 8)
+def test_a_small_product_stays_on_one_thread() -> None:
+    assert [threads_of(256, columns, 1, 2) for columns in (192, 256)] == [1, 2]
+    assert threads_of(256, 192, 128, 2) == 2
+    assert threads_of(4096, 4096, 1, 1) == 1
 
 
 def test_a_score_by_hand() -> None:
@@ -490,7 +463,7 @@ def test_a_calibrated_profile_is_read_back_and_predicts_the_sum_of_its_operators
     read = read_profile(str(path))
     structure = build_structure(tiny, GraphSettings())
     found = predict(structure, read, engine=None, prompt_tokens=16, generate_tokens=8)
-    costs = read.engines["onnxruntime-cpu-int4-2t"].coefficients.operators
+    costs = read.engines["onnxruntime-cpu-int4-2t"].operators
 
     assert costs is not None
     assert costs.num_threads == 2
@@ -498,7 +471,7 @@ def test_a_calibrated_profile_is_read_back_and_predicts_the_sum_of_its_operators
         amount * costs.seconds[term].value
         for own in run_units(
             graph_work(structure),
-            rates(read.engines[found.engine].coefficients),
+            rates(read.engines[found.engine]),
             new_tokens=16,
             past_tokens=0,
         ).values()
@@ -512,7 +485,7 @@ def test_a_calibrated_profile_is_read_back_and_predicts_the_sum_of_its_operators
 
 def test_a_term_that_does_not_exist_is_refused(tmp_path: Path, profile: DeviceProfile) -> None:
     content = profile_content(profile)
-    seconds = content["engines"]["onnxruntime-cpu-int4-2t"]["coefficients"]["operators"]["seconds"]
+    seconds = content["engines"]["onnxruntime-cpu-int4-2t"]["operators"]["seconds"]
     seconds["magic"] = seconds["step_run"]
     path = tmp_path / "mine.yaml"
     files.write_yaml(path, content)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+_OPERATOR_ROUNDS: Final = 2
+"""Operators alone count little, so that their scatter does too."""
 
 
 def calibrate(
@@ -20,11 +24,7 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Of the drawing of candidates.")] = 0,
     rounds: Annotated[
         int, typer.Option(min=1, help="How often each graph is timed, in a process of its own.")
-    ] = 3,
-    more_rounds: Annotated[
-        int,
-        typer.Option(min=0, help="How often to come back to graphs whose rounds differ by 4 %."),
-    ] = 2,
+    ] = 5,
 ) -> None:
     """Time operators on this machine, fit what they cost, and check that on unseen models.
 
@@ -50,7 +50,7 @@ def calibrate(
     from phonesearch.timing.calibrate import CheckScore, check, fit_operators, probe_times, score
     from phonesearch.timing.calibrate_profile import calibrated_profile
     from phonesearch.timing.host import HostBackend, last_cache_bytes, num_physical_cores
-    from phonesearch.timing.probe_run import run_probes
+    from phonesearch.timing.probe_run import ProbeRecord, run_probes
     from phonesearch.timing.probes import (
         CONTEXTS,
         PROMPT_TOKENS,
@@ -67,19 +67,23 @@ def calibrate(
     num_threads = threads or num_physical_cores()
     cache_bytes = last_cache_bytes()
 
-    designed: tuple[Probe, ...] = (*operator_probes(cache_bytes), *decoder_probes())
+    operators, decoders = operator_probes(cache_bytes), decoder_probes()
     unseen = unseen_probes(candidates, seed=seed)
-    with Countdown("timing operators, small decoders and candidates") as countdown:
-        records = run_probes(
-            (*designed, *unseen),
-            out.with_suffix(".probes.jsonl"),
-            timer=HostBackend(),
-            num_threads=num_threads,
-            rounds=rounds,
-            more_rounds=more_rounds,
-            progress=countdown.begin,
-        )
-    times = probe_times(designed, records)
+
+    def timed(what: str, probes: Sequence[Probe], rounds: int) -> list[ProbeRecord]:
+        with Countdown(what) as countdown:
+            return run_probes(
+                probes,
+                out.with_suffix(".probes.jsonl"),
+                timer=HostBackend(),
+                num_threads=num_threads,
+                rounds=rounds,
+                progress=countdown.begin,
+            )
+
+    records = timed("operators alone", operators, min(rounds, _OPERATOR_ROUNDS))
+    records += timed("small decoders and unseen candidates", (*decoders, *unseen), rounds)
+    times = [*probe_times(operators, records), *probe_times(decoders, records)]
     known = fit_operators(times, num_threads=num_threads, last_cache_bytes=cache_bytes)
     checked = check(probe_times(unseen, records), known)
     files.write_json(out.with_suffix(".checked.json"), [asdict(one) for one in checked])

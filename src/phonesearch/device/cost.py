@@ -37,7 +37,7 @@ import onnx
 
 from phonesearch.device.estimate import LatencyEstimate
 from phonesearch.device.operators import BasicRates, Rates, run_seconds, seen_by_all
-from phonesearch.device.profile import Coefficients, DeviceProfile
+from phonesearch.device.profile import DeviceProfile, Engine
 from phonesearch.device.speed import Span, Speed
 from phonesearch.device.work import Attention, GraphWork, at_width, graph_work
 from phonesearch.errors import ProfileError
@@ -46,9 +46,9 @@ _SHAPE_BITS: Final = 4
 """Width of the deployment graph as it is built by default; only its shape counts then."""
 
 
-def rates(coefficients: Coefficients) -> Rates:
-    """The values of `coefficients`, without their sources."""
-    costs = coefficients.operators
+def rates(engine: Engine) -> Rates:
+    """What an engine spends on each term, without the sources."""
+    costs = engine.operators
     if costs is not None:
         return Rates(
             seconds={term: number.value for term, number in costs.seconds.items()},
@@ -56,12 +56,13 @@ def rates(coefficients: Coefficients) -> Rates:
             cache_bytes=costs.cache_bytes.value,
             far_bytes=costs.far_bytes.value,
         )
+    known = engine.fitted
     return BasicRates(
-        memory_bandwidth_bytes_per_s=coefficients.memory_bandwidth_bytes_per_s.value,
-        seconds_per_call=coefficients.seconds_per_call.value,
-        matmul_ops_per_s=coefficients.matmul_ops_per_s.value,
-        attention_ops_per_s=coefficients.attention_ops_per_s.value,
-        matmul_tile_rows=coefficients.matmul_tile_rows.value,
+        memory_bandwidth_bytes_per_s=known.memory_bandwidth_bytes_per_s.value,
+        seconds_per_call=known.seconds_per_call.value,
+        matmul_ops_per_s=known.matmul_ops_per_s.value,
+        attention_ops_per_s=known.attention_ops_per_s.value,
+        matmul_tile_rows=known.matmul_tile_rows.value,
     ).terms()
 
 
@@ -103,7 +104,7 @@ def predict(
             "another engine."
         )
     work = at_width(work, chosen.weight_bits)
-    known = rates(chosen.coefficients)
+    known = rates(chosen)
     prefill = run_seconds(work, known, new_tokens=prompt_tokens, past_tokens=0)
     middle = prompt_tokens + generate_tokens // 2
     decode = run_seconds(work, known, new_tokens=1, past_tokens=middle)

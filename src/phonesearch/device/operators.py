@@ -13,8 +13,8 @@ decode step, for which engines have kernels of their own, and a prompt of severa
 For M tokens in a run and a weight matrix of N rows and K columns:
 
 * product with weights: bytes of the matrix; 2 M' K N operations, where M' is M rounded up to
-  whole tiles; M K inputs, M N outputs, one call. With several threads, N is that of the busiest
-  (`busiest_thread`);
+  whole tiles; M K inputs, M N outputs, one call. Of several threads each has its share
+  (`threads_of`), and a call that hands work to them is a `parallel` one;
 * attention: bytes of the keys and values seen; 4 heads head_dim (sum of the positions that each
   query sees) operations, for the products of scores and of values; a score each; heads go to
   threads whole;
@@ -62,7 +62,6 @@ STEP_TERMS: Final[tuple[str, ...]] = (
     "step_far_call",
     "matvec_call",
     "matvec_parallel_call",
-    "matvec_piece",
     "matvec_uncached_call",
     "matvec_input",
     "matvec_output",
@@ -88,7 +87,6 @@ PROMPT_TERMS: Final[tuple[str, ...]] = (
     "prompt_run",
     "prompt_call",
     "matmul_call",
-    "matmul_piece",
     "matmul_input",
     "matmul_output",
     "matmul_ragged_output",
@@ -120,8 +118,6 @@ _BLOCKS_AT_A_TIME: Final = 4
 """Source: blocks of 32 weights that the int8 kernels of MLAS take in their inner loop on x86-64
 (AVX2 and AVX-512); measured here, see above."""
 _PIECE_OPERATIONS: Final = 65536
-_PIECE_TOKENS: Final = 128
-_PIECE_ROWS: Final = 16
 _FORESEEN_BLOCKS: Final = 28
 """A shorter inner loop of a single row costs the same with a rest as without: measured with 8 to
 162 blocks, the cost of a rest sets in at 29, where the end of the loop is no longer foreseen."""
@@ -236,14 +232,13 @@ def units(item: Work, run: Run) -> dict[str, float]:
         return {f"{name}_call": 1, f"{name}_byte": tokens * item.bytes_per_token}
     blocks = -(-item.columns // _BLOCK_SIZE)
     is_ragged = blocks % _BLOCKS_AT_A_TIME != 0
-    rows, pieces = busiest_thread(item.rows, item.columns, tokens, run.num_threads)
-    outputs = tokens * rows
+    threads = threads_of(item.rows, item.columns, tokens, run.num_threads)
+    outputs = tokens * item.rows / threads
     if tokens == 1:
-        weight_bytes = item.weight_bytes * outputs / item.rows
+        weight_bytes = item.weight_bytes / threads
         return {
             "matvec_call": 1,
-            "matvec_parallel_call": rows < item.rows,
-            "matvec_piece": pieces,
+            "matvec_parallel_call": threads > 1,
             "matvec_uncached_call": run.uncached,
             "matvec_input": item.columns,
             "matvec_output": outputs,
@@ -254,7 +249,6 @@ def units(item: Work, run: Run) -> dict[str, float]:
         }
     return {
         "matmul_call": 1,
-        "matmul_piece": pieces,
         "matmul_input": tokens * item.columns,
         "matmul_output": outputs,
         "matmul_ragged_output": outputs * is_ragged,
@@ -266,25 +260,15 @@ def units(item: Work, run: Run) -> dict[str, float]:
     }
 
 
-def busiest_thread(rows: int, columns: int, tokens: int, num_threads: int) -> tuple[int, int]:
-    """Outputs a token that the busiest thread computes of a product, and in how many pieces.
+def threads_of(rows: int, columns: int, tokens: int, num_threads: int) -> int:
+    """Threads that share a product with a matrix: all, or one where it is small.
 
-    Outputs are cut into pieces, a few for each thread and fewer for small products, of a multiple
-    of 16 outputs, and the pieces dealt out whole.
-
-    Source: `MlasQNBitGemmBatch` of ONNX Runtime 1.32 (pieces of 128 tokens; as many pieces as
-    65536 goes into the product of the three sizes, and one, up to 8 a thread).
+    Source: `MlasQNBitGemmBatch` of ONNX Runtime 1.32, which cuts a product into as many pieces as
+    65536 goes into the product of its three sizes, and one. Seen with 2 threads: 256 outputs of
+    192 inputs take as long as with 1, 256 of 256 take 1.6 us longer. That larger products are cut
+    into whole pieces of 16 outputs was tried as well, and predicted no better than even shares.
     """
-    wanted = min(tokens * rows * columns // _PIECE_OPERATIONS + 1, 8 * num_threads)
-    token_pieces = -(-tokens // _PIECE_TOKENS)
-    width = -(-rows * token_pieces // wanted)
-    width = min(-(-width // _PIECE_ROWS) * _PIECE_ROWS, rows)
-    pieces = token_pieces * -(-rows // width)
-    if num_threads == 1:
-        return rows, pieces
-    turns = -(-pieces // num_threads)
-    # In whole tokens: a piece has `width` outputs of one of `token_pieces` stretches of tokens.
-    return min(-(-turns * width // token_pieces), rows), turns
+    return num_threads if tokens * rows * columns >= _PIECE_OPERATIONS else 1
 
 
 def run_units(

@@ -213,39 +213,6 @@ def score(checked: Sequence[CheckedTime], phase: Phase, context: int | None = No
     )
 
 
-def averages(times: Sequence[ProbeTime], known: Rates) -> dict[str, float]:
-    """The five coefficients that other profiles have, as averages over the decoder probes.
-
-    They are for reading beside other devices'; predictions come from the terms.
-    """
-    weights_s = sums_s = operations = prompts_s = attended = attention_s = 0.0
-    calls = calls_s = 0.0
-    for time in times:
-        found = run_units(
-            time.work, known, new_tokens=time.new_tokens, past_tokens=time.past_tokens
-        )
-        for own in found.values():
-            price = {term: amount * known.seconds.get(term, 0.0) for term, amount in own.items()}
-            weights_s += own.get("matvec_byte", 0.0)
-            sums_s += math.fsum(s for term, s in price.items() if term.startswith("matvec"))
-            operations += own.get("matmul_operation", 0.0)
-            prompts_s += math.fsum(s for term, s in price.items() if term.startswith("matmul"))
-            attended += own.get("prompt_attention_operation", 0.0)
-            attention_s += math.fsum(
-                s for term, s in price.items() if term.startswith("prompt_attention")
-            )
-            calls += sum(n for term, n in own.items() if term.endswith("_call"))
-            calls_s += math.fsum(s for term, s in price.items() if term.endswith("_call"))
-    least_s = 1e-12
-    return {
-        "memory_bandwidth_bytes_per_s": weights_s / max(sums_s, least_s),
-        "seconds_per_call": max(calls_s / max(calls, 1.0), least_s),
-        "matmul_ops_per_s": operations / max(prompts_s, least_s),
-        "attention_ops_per_s": attended / max(attention_s, least_s),
-        "matmul_tile_rows": 1.0,
-    }
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fit:
     loss: float
