@@ -238,6 +238,7 @@ def test_probes_run_and_go_on_from_their_record(tmp_path: Path) -> None:
     again = run(HostBackend(timeout_s=0.0))  # which would fail if it ran anything
 
     assert again == first
+    assert path.read_text().endswith('{"probe": "cut\n')  # whatever comes next is not lost
     assert [len(line.samples_s) for line in first] == [len(p.stretches) for p in SMALL]
     assert all(sample > 0 for line in first for samples in line.samples_s for sample in samples)
 
@@ -305,7 +306,7 @@ def test_a_record_of_other_threads_is_refused(tmp_path: Path) -> None:
         )
 
     run(1)
-    with pytest.raises(TimingError, match="holds probes of 1 threads"):
+    with pytest.raises(TimingError, match="holds probes with `--threads 1`"):
         run(2)
 
 

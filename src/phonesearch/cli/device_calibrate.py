@@ -49,7 +49,12 @@ def calibrate(
     from phonesearch.errors import SettingsError
     from phonesearch.timing.calibrate import CheckScore, check, fit_operators, probe_times, score
     from phonesearch.timing.calibrate_profile import calibrated_profile
-    from phonesearch.timing.host import HostBackend, last_cache_bytes, num_physical_cores
+    from phonesearch.timing.host import (
+        HostBackend,
+        last_cache_bytes,
+        num_logical_cores,
+        num_physical_cores,
+    )
     from phonesearch.timing.probe_run import ProbeRecord, run_probes
     from phonesearch.timing.probes import (
         CONTEXTS,
@@ -65,6 +70,11 @@ def calibrate(
     if out.suffix not in (".yaml", ".yml"):
         raise SettingsError(f"`--out` must end in .yaml, got {out}.")
     num_threads = threads or num_physical_cores()
+    if num_threads > num_logical_cores():
+        raise SettingsError(
+            f"`--threads` must be at most {num_logical_cores()}, the cores that this process may "
+            f"use, got {num_threads}: more would only wait for each other."
+        )
     cache_bytes = last_cache_bytes()
 
     operators, decoders = operator_probes(cache_bytes), decoder_probes()
@@ -81,8 +91,12 @@ def calibrate(
                 progress=countdown.begin,
             )
 
-    records = timed("operators alone", operators, min(rounds, _OPERATOR_ROUNDS))
-    records += timed("small decoders and unseen candidates", (*decoders, *unseen), rounds)
+    try:
+        records = timed("operators alone", operators, min(rounds, _OPERATOR_ROUNDS))
+        records += timed("small decoders and unseen candidates", (*decoders, *unseen), rounds)
+    except KeyboardInterrupt:
+        typer.echo("\nWhat was timed is kept; the same command goes on from there.", err=True)
+        raise
     times = [*probe_times(operators, records), *probe_times(decoders, records)]
     known = fit_operators(times, num_threads=num_threads, last_cache_bytes=cache_bytes)
     checked = check(probe_times(unseen, records), known)
@@ -101,10 +115,10 @@ def calibrate(
             f"prompt {PROMPT_TOKENS}" if found.phase == "prefill" else f"context {found.context}"
         )
         tau = "" if found.kendall_tau is None else f", Kendall tau {found.kendall_tau:.3f}"
+        scatter = f"; its rounds scatter by {found.median_repeat_spread:.1%}" * (rounds > 1)
         return (
             f"{found.phase:8} {where:13} median error {found.median_error:.1%}, "
-            f"{found.within_10:.0%} within 10 %{tau}; its rounds scatter by "
-            f"{found.median_repeat_spread:.1%}"
+            f"{found.within_10:.0%} within 10 %{tau}{scatter}"
         )
 
     typer.echo(

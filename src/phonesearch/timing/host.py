@@ -220,12 +220,19 @@ def num_physical_cores() -> int:
     are logical cores.
     """
     if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
+        return num_logical_cores()
     cores = set()
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text(encoding="ascii").strip() if siblings.is_file() else cpu)
     return min(len(cores), quota_cores(Path("/sys/fs/cgroup/cpu.max")) or len(cores))
+
+
+def num_logical_cores() -> int:
+    """Logical cores that this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def quota_cores(cpu_max: Path) -> int | None:
@@ -260,7 +267,6 @@ def fingerprint() -> str:
             if field.strip() in ("model name", "Hardware"):
                 model = value.strip()
                 break
-    usable = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        usable = len(os.sched_getaffinity(0))
-    return f"{model}, {usable} logical cores, {platform.machine()}, {platform.system()}"
+    return (
+        f"{model}, {num_logical_cores()} logical cores, {platform.machine()}, {platform.system()}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -80,14 +81,15 @@ def run_probes(
         progress: Told what runs next, how many runs are done, and of how many.
 
     Raises:
-        TimingError: If the record is of another machine or thread count, or a probe fails.
+        TimingError: If the record is of another machine or thread count or cannot be written, or
+            a probe fails.
         ExportError: If there is no room for a probe.
     """
     done = {
         (line.probe, line.round): line
         for line in _read(record, num_threads=num_threads, device=timer.fingerprint)
     }
-    record.parent.mkdir(parents=True, exist_ok=True)
+    _prepare(record)
     found: dict[str, list[ProbeRecord]] = {probe.name: [] for probe in probes}
     total = rounds * len(probes)
     for number in range(rounds):
@@ -106,6 +108,21 @@ def run_probes(
 def round_medians(lines: Sequence[ProbeRecord], stretch: int) -> list[float]:
     """Median seconds of one stretch in each round, ascending."""
     return sorted(statistics.median(line.samples_s[stretch]) for line in lines)
+
+
+def _prepare(record: Path) -> None:
+    """Make sure, before anything is timed, that lines can be added, each on its own."""
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with record.open("a+b") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                if stream.read(1) != b"\n":  # a line was cut off
+                    stream.write(b"\n")
+    except OSError as error:
+        raise TimingError(
+            f"{record} cannot be written: {error.strerror}. Give another `--out`."
+        ) from error
 
 
 def _run(probe: Probe, number: int, *, timer: Timer, num_threads: int) -> ProbeRecord:
@@ -141,7 +158,7 @@ def _read(record: Path, *, num_threads: int, device: str) -> Iterator[ProbeRecor
             continue  # the line that was being written when a run was cut off
         if (line.num_threads, line.device) != (num_threads, device):
             raise TimingError(
-                f"{record} holds probes of {line.num_threads} threads on {line.device}; this is "
-                f"{num_threads} threads on {device}. Give another `--out`, or delete it."
+                f"{record} holds probes with `--threads {line.num_threads}` on {line.device}; this "
+                f"is `--threads {num_threads}` on {device}. Give another `--out`, or delete it."
             )
         yield line
