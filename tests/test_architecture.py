@@ -41,7 +41,7 @@ LIBRARY_ROOMS = {
     "platformdirs": {"cli"},
     "pydantic": {"files"},
     "yaml": {"files"},
-    "onnxruntime": {"onnx_export", "timing"},
+    "onnxruntime": {"onnx_export", "timing", "phone"},
     "torch": {"model", "onnx_export", "proxy", "study", "trainer_export"},
     "transformers": set(),
     "tokenizers": {"proxy"},

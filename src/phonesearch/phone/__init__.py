@@ -1,1 +1,1 @@
-"""The phone at the end of the cable: its state, its runtime and what runs on it."""
+"""A phone on a cable: adb, what state it is in, and the ONNX Runtime that runs on it."""
