@@ -70,6 +70,7 @@ def run_shell(stream: Stream, phone: Phone, command: str, *, packets: bool) -> N
             "FAKEPHONE_ROOT": str(phone.root),
         },
         start_new_session=True,
+        bufsize=0,
     )
 
     def send(kind: int, content: bytes) -> None:
@@ -126,10 +127,11 @@ def _feed(stream: Stream, process: subprocess.Popen[bytes], packets: bool) -> No
                 content = stream.read_some()
             if kind == STDIN:
                 with suppress(BrokenPipeError, ValueError):
-                    pipe.write(content)
-                    pipe.flush()
+                    while content:
+                        content = content[pipe.write(content) :]
             elif kind == CLOSE_STDIN and not pipe.closed:
-                pipe.close()
+                with suppress(BrokenPipeError):
+                    pipe.close()
     except StreamClosedError:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGHUP)

@@ -89,7 +89,7 @@ def _by_position(
     values: Sequence[Any], session: ort.InferenceSession, capacity: int
 ) -> dict[str, NDArray[Any]]:
     """What each input holds, position by position."""
-    known = {
+    known: dict[str, NDArray[Any]] = {
         "attention_mask": np.ones(capacity, dtype=np.int64),
         "position_ids": np.arange(capacity, dtype=np.int64),
         "seqlens_k": np.arange(capacity, dtype=np.int32),
