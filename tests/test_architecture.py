@@ -24,6 +24,7 @@ ROOMS = [
     "onnx_export",
     "device",
     "timing",
+    "phone",
     "proxy",
     "study",
     "front",
