@@ -65,7 +65,7 @@ class StubAdb:
 @pytest.fixture
 def stub_adb(tmp_path: Path) -> StubAdb:
     """A program in adb's place, with one phone, S1, whose shell is that of this machine."""
-    return StubAdb(tmp_path / "stub adb")
+    return StubAdb(tmp_path / "stub-adb")
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def read_elf(content: bytes) -> Elf:
         raise ValueError("it is a 32-bit or big-endian library")
     try:
         return _read(content)
-    except (struct.error, IndexError, UnicodeDecodeError) as error:
+    except (struct.error, IndexError, OverflowError, UnicodeDecodeError) as error:
         raise ValueError("it is cut off or damaged") from error
 
 
