@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from phonesearch import __version__
-from phonesearch.cli import device, export, report, run, space, time
+from phonesearch.cli import device, export, phone, report, run, space, time
 from phonesearch.errors import PhoneSearchError
 
 
@@ -46,6 +46,7 @@ app.command(name="report")(report.report)
 app.command(name="export")(export.export)
 app.add_typer(device.app, name="device")
 app.add_typer(space.app, name="space")
+app.add_typer(phone.app, name="phone")
 
 
 def _print_version(value: bool) -> None:
