@@ -60,7 +60,7 @@ def test_a_table_becomes_a_profile_that_says_how_wrong_it_is(tmp_path: Path) -> 
     assert f"median error {engine.decode.median_error:.1%}" in found.output
     assert "Kendall tau" in found.output
     assert "1  of another device" in found.output
-    assert 5e9 < engine.coefficients.memory_bandwidth_bytes_per_s.value < 100e9
+    assert 5e9 < engine.fitted.memory_bandwidth_bytes_per_s.value < 100e9
 
 
 def test_without_out_it_is_named_after_the_device_and_replaces_nothing(

@@ -12,7 +12,7 @@ import pytest
 from phonesearch import catalog
 from phonesearch.candidate.config import Candidate
 from phonesearch.candidate.count import total_parameters
-from phonesearch.device.cost import Rates, predict, run_seconds
+from phonesearch.device.cost import predict
 from phonesearch.device.data import model_shapes, published_speeds
 from phonesearch.device.device_plans import DEVICE_PLANS
 from phonesearch.device.engine_plans import engine_plan
@@ -25,13 +25,14 @@ from phonesearch.device.fit import (
 )
 from phonesearch.device.fitted import FEW_ROWS_LOG_HALF_WIDTH
 from phonesearch.device.make_profiles import shipped_fit, speed_rows
+from phonesearch.device.operators import BasicRates, run_seconds
 from phonesearch.device.profile import read_profile
 from phonesearch.device.work import at_width, graph_work
 from phonesearch.errors import ProfileError
 from phonesearch.onnx_export.graph import build_structure
 from phonesearch.onnx_export.settings import GraphSettings
 
-TRUTH = Rates(
+TRUTH = BasicRates(
     memory_bandwidth_bytes_per_s=33e9,
     seconds_per_call=70e-6,
     matmul_ops_per_s=210e9,
@@ -57,8 +58,8 @@ def rows_of(*models: str, noise: float = 0.0, prefill: bool = True) -> list[Spee
     for index, model in enumerate(models):
         candidate = shapes[model].candidate
         work = graph_work(build_structure(candidate, GraphSettings()))
-        decode_s = sum(run_seconds(work, TRUTH, new_tokens=1, past_tokens=192).values())
-        prefill_s = sum(run_seconds(work, TRUTH, new_tokens=128, past_tokens=0).values())
+        decode_s = sum(run_seconds(work, TRUTH.terms(), new_tokens=1, past_tokens=192).values())
+        prefill_s = sum(run_seconds(work, TRUTH.terms(), new_tokens=128, past_tokens=0).values())
         row = SpeedRow(
             id=index,
             candidate=candidate,
@@ -212,7 +213,7 @@ def test_two_models_alike_in_size_predict_nine_of_ten_others_within_the_assumed_
                             bits,
                         )
                         past = (row.prompt_tokens or 64) + (row.generate_tokens or 128) // 2
-                        found = run_seconds(work, known, new_tokens=1, past_tokens=past)
+                        found = run_seconds(work, known.terms(), new_tokens=1, past_tokens=past)
                         error = math.log(sum(found.values()) * (row.decode_tokens_per_s or 0))
                         inside.append(abs(error) <= FEW_ROWS_LOG_HALF_WIDTH)
 

@@ -124,7 +124,7 @@ def test_a_device_of_ones_own_takes_what_its_rows_lack_from_the_engine_elsewhere
     found = fit_table(rows, carried_models(), device="myphone", engine=ENGINE)
     engine = found.profile.engines[ENGINE]
 
-    assert engine.coefficients.matmul_ops_per_s.source.startswith("prior: median of the 4 shipped")
+    assert engine.fitted.matmul_ops_per_s.source.startswith("prior: median of the 4 shipped")
     assert engine.prefill.basis == "prior"
     assert engine.decode.basis == "fit"
 

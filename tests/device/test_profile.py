@@ -38,7 +38,7 @@ def test_the_promised_devices_are_shipped() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_coefficient_from_elsewhere_makes_its_phase_a_prior(name: str) -> None:
     for engine in read_profile(name).engines.values():
-        numbers = engine.coefficients
+        numbers = engine.fitted
         calls_from_elsewhere = numbers.seconds_per_call.source.startswith("prior")
         assert (engine.decode.basis == "prior") == calls_from_elsewhere
         matmul_from_elsewhere = numbers.matmul_ops_per_s.source.startswith("prior")

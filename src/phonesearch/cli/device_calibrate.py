@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+_OPERATOR_ROUNDS: Final = 2
+"""Operators alone count little, so that their scatter does too."""
 
 
 def calibrate(
@@ -21,17 +24,13 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Of the drawing of candidates.")] = 0,
     rounds: Annotated[
         int, typer.Option(min=1, help="How often each graph is timed, in a process of its own.")
-    ] = 2,
-    more_rounds: Annotated[
-        int,
-        typer.Option(min=0, help="How often to come back to graphs whose times differ by 3 %."),
-    ] = 3,
+    ] = 5,
 ) -> None:
     """Time operators on this machine, fit what they cost, and check that on unseen models.
 
-    Three steps: operators alone and small decoders are timed, again and again in turn; the cost
-    of each kind of work is fitted; random candidates that the fit has not seen are measured whole,
-    and the profile says how far off it was. Leave the machine quiet meanwhile.
+    Operators alone, small decoders and random candidates are timed, again and again in turn. The
+    cost of each kind of work is fitted to the first two; the candidates, which the fit does not
+    see, tell how far off it is. Leave the machine quiet meanwhile.
 
     Everything timed stands in PROFILE.probes.jsonl beside the profile: the same command goes on
     from there when it was stopped. PROFILE.checked.json holds each unseen candidate's times,
@@ -68,7 +67,10 @@ def calibrate(
     num_threads = threads or num_physical_cores()
     cache_bytes = last_cache_bytes()
 
-    def timed(what: str, probes: Sequence[Probe]) -> list[ProbeRecord]:
+    operators, decoders = operator_probes(cache_bytes), decoder_probes()
+    unseen = unseen_probes(candidates, seed=seed)
+
+    def timed(what: str, probes: Sequence[Probe], rounds: int) -> list[ProbeRecord]:
         with Countdown(what) as countdown:
             return run_probes(
                 probes,
@@ -76,16 +78,14 @@ def calibrate(
                 timer=HostBackend(),
                 num_threads=num_threads,
                 rounds=rounds,
-                more_rounds=more_rounds,
                 progress=countdown.begin,
             )
 
-    designed: tuple[Probe, ...] = (*operator_probes(cache_bytes), *decoder_probes())
-    records = timed("operators and small decoders", designed)
-    times = probe_times(designed, records)
+    records = timed("operators alone", operators, min(rounds, _OPERATOR_ROUNDS))
+    records += timed("small decoders and unseen candidates", (*decoders, *unseen), rounds)
+    times = [*probe_times(operators, records), *probe_times(decoders, records)]
     known = fit_operators(times, num_threads=num_threads, last_cache_bytes=cache_bytes)
-    unseen = unseen_probes(candidates, seed=seed)
-    checked = check(probe_times(unseen, timed("unseen candidates", unseen)), known)
+    checked = check(probe_times(unseen, records), known)
     files.write_json(out.with_suffix(".checked.json"), [asdict(one) for one in checked])
     profile = calibrated_profile(
         out.stem, times=times, records=records, known=known, checked=checked, today=date.today()
@@ -103,7 +103,7 @@ def calibrate(
         tau = "" if found.kendall_tau is None else f", Kendall tau {found.kendall_tau:.3f}"
         return (
             f"{found.phase:8} {where:13} median error {found.median_error:.1%}, "
-            f"{found.within_10:.0%} within 10 %{tau}; rounds of the measurement itself differ by "
+            f"{found.within_10:.0%} within 10 %{tau}; its rounds scatter by "
             f"{found.median_repeat_spread:.1%}"
         )
 

@@ -64,7 +64,7 @@ def fit(
 
 
 def _text(found: TableFit, engine: str) -> str:
-    coefficients = found.profile.engines[engine].coefficients
+    coefficients = found.profile.engines[engine].fitted
     lines = [f"{engine} on {found.profile.name}; each model predicted by a fit without it:"]
     lines.append(_phase("decode", found.fit.decode))
     if found.fit.prefill is None:

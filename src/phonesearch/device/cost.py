@@ -1,23 +1,4 @@
-"""Predicted time of an exported graph on a phone: a sum over the graph's nodes.
-
-For a run over M new tokens (a prefill of M, or a decode step with M = 1):
-
-* product with a weight matrix of N rows and K columns: weight bytes / bandwidth for a single
-  row, for which engines have a kernel of its own; for more rows the larger of that and
-  2 M' K N / matmul rate, where M' is M rounded up to whole tiles;
-* attention: max(cache bytes seen / bandwidth, 4 heads head_dim (sum of positions that each
-  query sees) / attention rate), the two products of scores and of values;
-* embedding lookup, norms, activations, sums: bytes in and out / bandwidth;
-* every node that touches activations: seconds per call.
-
-Weight bytes are those of the engine, which may hold other widths than the graph: a matrix of N
-rows and K columns has N K b / 8 bytes at the b bits of the engine, plus the graph's scales (a
-float32 each block of weights) below 16 bits and none from there on.
-
-A machine that could be measured has a cost for each operator instead (`device/operators.py`).
-
-Each term is non-negative and grows with every dimension of the model and with M.
-Left out: sampling, tokenisation, throttling, first-run costs.
+"""Predicted time of an exported graph on a profiled device, by the terms of `device/operators.py`.
 
 Source:
     Bounds by bytes and by operations: Williams, Waterman, Patterson, "Roofline", CACM 52(4),
@@ -50,52 +31,39 @@ Source:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import onnx
 
 from phonesearch.device.estimate import LatencyEstimate
-from phonesearch.device.operators import OperatorRates, operator_run_seconds
-from phonesearch.device.profile import Coefficients, DeviceProfile
+from phonesearch.device.operators import BasicRates, Rates, run_seconds, seen_by_all
+from phonesearch.device.profile import DeviceProfile, Engine
 from phonesearch.device.speed import Span, Speed
-from phonesearch.device.work import CATEGORIES, Attention, GraphWork, MatMul, at_width, graph_work
+from phonesearch.device.work import Attention, GraphWork, at_width, graph_work
 from phonesearch.errors import ProfileError
 
 _SHAPE_BITS: Final = 4
 """Width of the deployment graph as it is built by default; only its shape counts then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rates:
-    """The coefficients as bare numbers, for the arithmetic of a fit."""
-
-    memory_bandwidth_bytes_per_s: float
-    seconds_per_call: float
-    matmul_ops_per_s: float
-    attention_ops_per_s: float
-    matmul_tile_rows: float
-    operators: OperatorRates | None = None
-    """Of a calibrated machine; where present, nothing else counts."""
-
-
-def rates(coefficients: Coefficients) -> Rates:
-    """The values of `coefficients`, without their sources."""
-    costs = coefficients.operators
-    return Rates(
-        memory_bandwidth_bytes_per_s=coefficients.memory_bandwidth_bytes_per_s.value,
-        seconds_per_call=coefficients.seconds_per_call.value,
-        matmul_ops_per_s=coefficients.matmul_ops_per_s.value,
-        attention_ops_per_s=coefficients.attention_ops_per_s.value,
-        matmul_tile_rows=coefficients.matmul_tile_rows.value,
-        operators=None
-        if costs is None
-        else OperatorRates(
+def rates(engine: Engine) -> Rates:
+    """What an engine spends on each term, without the sources."""
+    costs = engine.operators
+    if costs is not None:
+        return Rates(
+            seconds={term: number.value for term, number in costs.seconds.items()},
             num_threads=costs.num_threads,
             cache_bytes=costs.cache_bytes.value,
-            seconds={term: number.value for term, number in costs.seconds.items()},
-        ),
-    )
+            far_bytes=costs.far_bytes.value,
+        )
+    known = engine.fitted
+    return BasicRates(
+        memory_bandwidth_bytes_per_s=known.memory_bandwidth_bytes_per_s.value,
+        seconds_per_call=known.seconds_per_call.value,
+        matmul_ops_per_s=known.matmul_ops_per_s.value,
+        attention_ops_per_s=known.attention_ops_per_s.value,
+        matmul_tile_rows=known.matmul_tile_rows.value,
+    ).terms()
 
 
 def predict(
@@ -136,7 +104,7 @@ def predict(
             "another engine."
         )
     work = at_width(work, chosen.weight_bits)
-    known = rates(chosen.coefficients)
+    known = rates(chosen)
     prefill = run_seconds(work, known, new_tokens=prompt_tokens, past_tokens=0)
     middle = prompt_tokens + generate_tokens // 2
     decode = run_seconds(work, known, new_tokens=1, past_tokens=middle)
@@ -168,66 +136,6 @@ def predict(
     )
 
 
-def run_seconds(
-    work: GraphWork, known: Rates, *, new_tokens: int, past_tokens: int
-) -> dict[str, float]:
-    """Seconds of one run of the graph, by category of work.
-
-    Args:
-        work: The graph's work, from `graph_work`.
-        known: Coefficients of the engine.
-        new_tokens: Tokens that go through the graph in this run, at least 1.
-        past_tokens: Tokens already in the cache.
-
-    Returns:
-        Seconds, one entry for each of `work.CATEGORIES`.
-    """
-    if known.operators is not None:
-        return operator_run_seconds(
-            work, known.operators, new_tokens=new_tokens, past_tokens=past_tokens
-        )
-    seconds: dict[str, float] = dict.fromkeys(CATEGORIES, 0.0)
-    seconds["dispatch"] = work.num_calls * known.seconds_per_call
-    bandwidth = known.memory_bandwidth_bytes_per_s
-    tile = known.matmul_tile_rows
-    for item, count in work.items:
-        if isinstance(item, Attention):
-            one = _attention_seconds(item, known, new_tokens, past_tokens)
-            seconds["attention"] += count * one
-            continue
-        rows = 1 if item.last_token_only else new_tokens
-        if isinstance(item, MatMul):
-            one = item.weight_bytes / bandwidth
-            if rows > 1:
-                ops = 2 * math.ceil(rows / tile) * tile * item.rows * item.columns
-                one = max(one, ops / known.matmul_ops_per_s)
-        else:
-            one = rows * item.bytes_per_token / bandwidth
-        seconds[item.category] += count * one
-    return seconds
-
-
-def _attention_seconds(item: Attention, known: Rates, new_tokens: int, past_tokens: int) -> float:
-    """Seconds of one attention node."""
-    total = past_tokens + new_tokens
-    pairs = _seen_by_all(item, past_tokens, total)
-    read_bytes = item.cache_bytes_per_position * item.seen(total, new_tokens)
-    ops = 4 * item.num_heads * item.head_dim * pairs
-    return max(read_bytes / known.memory_bandwidth_bytes_per_s, ops / known.attention_ops_per_s)
-
-
-def _seen_by_all(item: Attention, past_tokens: int, total: int) -> int:
-    """Positions seen by the queries at `past_tokens` + 1 to `total`, summed."""
-
-    def up_to(length: int) -> int:
-        window = item.local_window_size
-        if window < 0 or length <= window:
-            return length * (length + 1) // 2
-        return window * (window + 1) // 2 + (length - window) * window
-
-    return up_to(total) - up_to(past_tokens)
-
-
 def _all_steps_seconds(
     work: GraphWork,
     known: Rates,
@@ -238,22 +146,29 @@ def _all_steps_seconds(
 ) -> float:
     """Seconds of all decode steps of a turn, each at its own context.
 
-    Only attention depends on the context, and is proportional to the positions seen.
+    Only attention depends on the context, and is linear in the positions seen; where caches
+    count, what leaves them is not, and Simpson's rule over the turn is close.
     """
     steps = generate_tokens - 1
-    if known.operators is not None:  # terms linear in the context, but for what leaves the cache
+    if steps < 1:
+        return 0.0
+    if not math.isinf(known.cache_bytes):
         first, last = (
             sum(run_seconds(work, known, new_tokens=1, past_tokens=past).values())
-            for past in (prompt_tokens, prompt_tokens + max(steps - 1, 0))
+            for past in (prompt_tokens, prompt_tokens + steps - 1)
         )
-        return steps * (first + 4 * tpot_s + last) / 6  # Simpson's rule
+        return steps * (first + 4 * tpot_s + last) / 6
     seconds = steps * tpot_s
+    price = known.seconds
     for item, count in work.items:
         if isinstance(item, Attention):
-            at_middle = item.seen(middle + 1, 1)
-            a_position = _attention_seconds(item, known, 1, middle) / at_middle
-            seen = _seen_by_all(item, prompt_tokens, prompt_tokens + steps)
-            seconds += count * a_position * (seen - steps * at_middle)
+            a_position = (
+                item.cache_bytes_per_position * price.get("step_attention_byte", 0.0)
+                + 4 * item.num_heads * item.head_dim * price.get("step_attention_operation", 0.0)
+                + item.num_heads * price.get("step_attention_score", 0.0)
+            )
+            seen = seen_by_all(item, prompt_tokens, prompt_tokens + steps)
+            seconds += count * a_position * (seen - steps * item.seen(middle + 1, 1))
     return seconds
 
 

@@ -24,7 +24,7 @@ from scipy import stats
 from scipy.optimize import least_squares
 
 from phonesearch.candidate.config import Candidate
-from phonesearch.device.cost import Rates, run_seconds
+from phonesearch.device.operators import BasicRates, run_seconds
 from phonesearch.device.work import GraphWork, at_width, graph_work
 from phonesearch.errors import ProfileError
 from phonesearch.onnx_export.graph import build_structure
@@ -101,7 +101,7 @@ class PhaseError:
 class EngineFit:
     """Coefficients with their errors."""
 
-    rates: Rates
+    rates: BasicRates
     decode: PhaseError
     prefill: PhaseError | None
     """None where no row has a prefill."""
@@ -120,11 +120,15 @@ class _Case:
     measured_s: float
     weight: float
 
-    def log_error(self, known: Rates) -> float:
+    def log_error(self, known: BasicRates) -> float:
+        return math.log(self.seconds(known) / self.measured_s)
+
+    def seconds(self, known: BasicRates) -> float:
+        """What `known` predicts."""
         predicted = run_seconds(
-            self.work, known, new_tokens=self.new_tokens, past_tokens=self.past_tokens
+            self.work, known.terms(), new_tokens=self.new_tokens, past_tokens=self.past_tokens
         )
-        return math.log(sum(predicted.values()) / self.measured_s)
+        return sum(predicted.values())
 
 
 def fit_engine(rows: Sequence[SpeedRow], priors: Priors, *, weight_bits: int) -> EngineFit:
@@ -238,7 +242,7 @@ def _cases(rows: Sequence[SpeedRow], weight_bits: int) -> list[_Case]:
     return cases
 
 
-def _solve(cases: Sequence[_Case], priors: Priors) -> Rates:
+def _solve(cases: Sequence[_Case], priors: Priors) -> BasicRates:
     """Coefficients that fit `cases` best."""
     share = [
         case.weight
@@ -257,36 +261,63 @@ def _solve(cases: Sequence[_Case], priors: Priors) -> Rates:
     weights: NDArray[np.float64] = np.sqrt(np.array(share))
     fit_matmul = any(case.phase == "prefill" for case in cases)
     fit_calls = priors.seconds_per_call is None
-    # Scaled to order 1: seconds per 10 GB, per 10 000 calls, per 100 G operations.
-    parts = [(1e-10, 1e-3, 0.3)]  # scale, lowest, start
-    if fit_calls:
-        parts.append((1e-4, LEAST_SECONDS_PER_CALL / 1e-4, 0.5))
-    if fit_matmul:
-        parts.append((1e-11, 1e-3, 0.3))
-    scale, lowest, start = (np.array(column) for column in zip(*parts, strict=True))
 
-    def as_rates(values: NDArray[np.float64]) -> Rates:
-        matmul = 1 / float(values[-1]) if fit_matmul else priors.matmul_ops_per_s
-        if matmul is None:
+    def as_rates(byte_s: float, call_s: float, operation_s: float) -> BasicRates:
+        return BasicRates(
+            memory_bandwidth_bytes_per_s=1 / byte_s,
+            seconds_per_call=call_s,
+            matmul_ops_per_s=1 / operation_s,
+            attention_ops_per_s=priors.attention_share / operation_s,
+            matmul_tile_rows=priors.matmul_tile_rows,
+        )
+
+    # Time is linear in the three costs, so that three predictions tell all others. Scales bring
+    # them to order 1: seconds per 10 GB, per 10 000 calls, per 100 G operations.
+    scale = np.array((1e-10, 1e-4, 1e-11))
+    none = 1e-40
+    parts = np.array(
+        [
+            [
+                case.seconds(as_rates(*(own if place == one else none for place in range(3))))
+                for one, own in enumerate(scale)
+            ]
+            for case in cases
+        ]
+    )
+    measured = np.array([case.measured_s for case in cases])
+    costs = np.array((0.3, 0.5, 0.3))
+    lowest = np.array((1e-3, LEAST_SECONDS_PER_CALL / scale[1], 1e-3))
+    free = np.array((True, fit_calls, fit_matmul))
+    if not fit_calls and priors.seconds_per_call is not None:
+        costs[1] = priors.seconds_per_call / scale[1]
+    if not fit_matmul:
+        if priors.matmul_ops_per_s is None:
             raise ProfileError(
                 "Only one architecture has a prefill speed, so `matmul_ops_per_s` must be given "
                 "as a prior."
             )
-        calls = priors.seconds_per_call
-        return Rates(
-            memory_bandwidth_bytes_per_s=1 / float(values[0]),
-            seconds_per_call=float(values[1]) if calls is None else calls,
-            matmul_ops_per_s=matmul,
-            attention_ops_per_s=matmul * priors.attention_share,
-            matmul_tile_rows=priors.matmul_tile_rows,
+        costs[2] = 1 / priors.matmul_ops_per_s / scale[2]
+
+    def residuals(wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+        tried = costs.copy()
+        tried[free] = wanted
+        return np.asarray(np.log(parts @ tried / measured) * weights, dtype=np.float64)
+
+    found = least_squares(
+        residuals, costs[free], bounds=(lowest[free], np.inf), xtol=1e-12, ftol=1e-12
+    )
+    costs[free] = found.x
+    known = as_rates(*(costs * scale))
+    # What was given stays as it was given, to the last digit.
+    if priors.seconds_per_call is not None:
+        known = replace(known, seconds_per_call=priors.seconds_per_call)
+    if not fit_matmul and priors.matmul_ops_per_s is not None:
+        known = replace(
+            known,
+            matmul_ops_per_s=priors.matmul_ops_per_s,
+            attention_ops_per_s=priors.matmul_ops_per_s * priors.attention_share,
         )
-
-    def residuals(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-        known = as_rates(scaled * scale)
-        return np.array([case.log_error(known) for case in cases], dtype=np.float64) * weights
-
-    found = least_squares(residuals, start, bounds=(lowest, np.inf), xtol=1e-12, ftol=1e-12)
-    return as_rates(found.x * scale)
+    return known
 
 
 def _phase_error(

@@ -185,7 +185,7 @@ def _shipped_engines(device: str) -> DeviceProfile:
 def _median_prior(engine: str, coefficient: str) -> Prior | None:
     """Median of a coefficient over the shipped profiles that have the engine; None without."""
     values = [
-        getattr(profile.engines[engine].coefficients, coefficient).value
+        getattr(profile.engines[engine].fitted, coefficient).value
         for profile in list_profiles()
         if engine in profile.engines
     ]

@@ -114,8 +114,9 @@ def profile_content(profile: DeviceProfile) -> dict[str, Any]:
     content = asdict(profile)
     del content["sha256"]
     for engine in content["engines"].values():
-        if engine["coefficients"]["operators"] is None:
-            del engine["coefficients"]["operators"]
+        for name in ("coefficients", "operators"):
+            if engine[name] is None:
+                del engine[name]
     return {key: value for key, value in content.items() if value not in (None, {}, ())}
 
 

@@ -83,7 +83,7 @@ def held_out_decodes(profile: DeviceProfile) -> tuple[HeldOutDecode, ...]:
                     predicted_low_tokens_per_s=low,
                     predicted_high_tokens_per_s=high,
                     calls_share=steps["dispatch"] / sum(steps.values()),
-                    bandwidth_bytes_per_s=engine.coefficients.memory_bandwidth_bytes_per_s.value,
+                    bandwidth_bytes_per_s=engine.fitted.memory_bandwidth_bytes_per_s.value,
                     needed_bytes_per_s=work.weight_bytes * measured,
                 )
             )

@@ -43,9 +43,9 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorCosts:
-    """What a machine that could be measured spends on each operator, found by running them.
+    """What a machine that could be measured spends on each term of the cost model.
 
-    Far finer than the five coefficients, which whole-model speeds could not resolve.
+    Far finer than `Coefficients`, which are what whole-model speeds can tell.
     """
 
     num_threads: int
@@ -53,6 +53,8 @@ class OperatorCosts:
     cache_bytes: Number
     """Of the last cache, what one process gets: weights and keys and values below this stay there
     from step to step."""
+    far_bytes: Number
+    """Weights and keys and values beyond this cost more again."""
     seconds: Mapping[str, Number]
     """Seconds a unit of each term of `device/operators.py`; a term not named costs nothing."""
 
@@ -69,7 +71,8 @@ class OperatorCosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coefficients:
-    """What the cost model of `device/cost.py` knows about one engine on one processor."""
+    """What whole-model speeds tell of one engine on one processor, for the cost model of
+    `device/operators.py`."""
 
     memory_bandwidth_bytes_per_s: Number
     """Bytes a second of the graph's weights, cache and activations, as the engine streams
@@ -83,9 +86,6 @@ class Coefficients:
     """The same in attention over the cache."""
     matmul_tile_rows: Number
     """Rows that a kernel takes at a time; fewer cost as much, except a single one."""
-    operators: OperatorCosts | None = None
-    """Of a calibrated machine. Where present, times come from these alone, and the five above
-    are averages over the same measurements, to be read beside other devices'."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +125,29 @@ class Engine:
     """Width that a weight is counted with, whatever the graph's."""
     assumptions: tuple[str, ...]
     """What the sources did not say and was assumed in the fit."""
-    coefficients: Coefficients
+    coefficients: Coefficients | None = None
+    """Of an engine fitted on whole-model speeds."""
+    operators: OperatorCosts | None = None
+    """Of an engine calibrated on this very machine."""
     decode: Accuracy
     prefill: Accuracy
+
+    def __post_init__(self) -> None:
+        if (self.coefficients is None) == (self.operators is None):
+            raise ProfileError("an engine must have either `coefficients` or `operators`.")
+
+    @property
+    def fitted(self) -> Coefficients:
+        """The coefficients of an engine fitted on whole-model speeds.
+
+        Raises:
+            ProfileError: If it was calibrated.
+        """
+        if self.coefficients is None:
+            raise ProfileError(
+                "An engine calibrated on a machine has costs of operators, no coefficients."
+            )
+        return self.coefficients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -298,8 +298,8 @@ def _profile_section(profile: DeviceProfile, cases: Sequence[Case]) -> str:
             f"* {_left_out(profile.name, name)}",
         ]
         for label, number in (
-            ("Matmul rate", engine.coefficients.matmul_ops_per_s),
-            ("Cost of a call", engine.coefficients.seconds_per_call),
+            ("Matmul rate", engine.fitted.matmul_ops_per_s),
+            ("Cost of a call", engine.fitted.seconds_per_call),
         ):
             if number.source.startswith("prior"):
                 lines.append(f"* {label}, not fitted: {cell(number.source)}.")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -23,25 +23,27 @@ from scipy.optimize import nnls
 from phonesearch.device.operators import (
     PROMPT_TERMS,
     STEP_TERMS,
-    OperatorRates,
-    operator_run_seconds,
+    Rates,
+    run_seconds,
     run_units,
 )
 from phonesearch.device.work import GraphWork, graph_work
-from phonesearch.timing.probe_run import ProbeRecord
+from phonesearch.timing.probe_run import ProbeRecord, round_medians
 from phonesearch.timing.probes import Probe
 
 Phase = Literal["decode", "prefill"]
 
 _CACHE_SHARES: Final = tuple(2 ** (eighth / 8) for eighth in range(-24, 9))
 """Of the last cache, that one process may get: an eighth to twice."""
+_FAR: Final = (3.0, 5.0, 10.0)
+"""Times as much, beyond which more than the cache costs more."""
 _LEAST_TOLERANCE: Final = 0.005
 _REWEIGHTINGS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeTime:
-    """One stretch of one probe: the lowest of its rounds' medians, and how they differed."""
+    """One stretch of one probe: the round in the middle, and how rounds differed."""
 
     probe: str
     work: GraphWork
@@ -51,22 +53,20 @@ class ProbeTime:
     seconds: float
     """Of one run."""
     spread: float
-    """Largest over smallest median of its rounds, less one."""
+    """Median deviation of the rounds from that in the middle, relative."""
+    weight: float = 1.0
+    """How much it counts in a fit beside others."""
 
     @cached_property
     def phase(self) -> Phase:
         """Which fit it belongs to."""
         return "decode" if self.new_tokens == 1 else "prefill"
 
-    def units(self, *, num_threads: int, cache_bytes: float) -> dict[str, float]:
-        """Units of each term of `device/operators.py` in one run."""
+    def units(self, known: Rates) -> dict[str, float]:
+        """Units of each term of `device/operators.py` in one run, by the threads of `known`."""
         total: dict[str, float] = defaultdict(float)
         found = run_units(
-            self.work,
-            new_tokens=self.new_tokens,
-            past_tokens=self.past_tokens,
-            num_threads=num_threads,
-            cache_bytes=cache_bytes,
+            self.work, known, new_tokens=self.new_tokens, past_tokens=self.past_tokens
         )
         for own in found.values():
             for term, amount in own.items():
@@ -85,7 +85,7 @@ class CheckedTime:
     measured_s: float
     predicted_s: float
     repeat_spread: float
-    """Largest over smallest median of its rounds, less one."""
+    """Median deviation of its rounds from that in the middle, relative."""
 
     @property
     def error(self) -> float:
@@ -108,10 +108,10 @@ class CheckScore:
 
 
 def probe_times(probes: Sequence[Probe], records: Sequence[ProbeRecord]) -> list[ProbeTime]:
-    """One time for each stretch of each probe, disturbed rounds dropped.
+    """One time for each stretch of each probe: the middle one of its rounds' medians.
 
-    Other work on a machine only ever adds time, so that of the medians of the rounds the lowest
-    is taken; their spread is kept beside it.
+    Of two in the middle the lower, as other work on a machine only adds time. Not the lowest of
+    all: times near the edge of a shared cache scatter to both sides.
     """
     of_probe: dict[str, list[ProbeRecord]] = defaultdict(list)
     for record in records:
@@ -120,17 +120,18 @@ def probe_times(probes: Sequence[Probe], records: Sequence[ProbeRecord]) -> list
     for probe in probes:
         work = graph_work(probe.structure())
         for place, stretch in enumerate(probe.stretches):
-            medians = [
-                statistics.median(record.samples_s[place]) for record in of_probe[probe.name]
-            ]
+            medians = round_medians(of_probe[probe.name], place)
             found.append(
                 ProbeTime(
                     probe=probe.name,
                     work=work,
                     new_tokens=stretch.new_tokens,
                     past_tokens=stretch.past_tokens + stretch.steps // 2,
-                    seconds=min(medians),
-                    spread=max(medians) / min(medians) - 1,
+                    seconds=statistics.median_low(medians),
+                    spread=statistics.median(
+                        abs(one / statistics.median_low(medians) - 1) for one in medians
+                    ),
+                    weight=probe.weight,
                 )
             )
     return found
@@ -138,11 +139,12 @@ def probe_times(probes: Sequence[Probe], records: Sequence[ProbeRecord]) -> list
 
 def fit_operators(
     times: Sequence[ProbeTime], *, num_threads: int, last_cache_bytes: float
-) -> OperatorRates:
+) -> Rates:
     """Costs of all terms, none negative, with the least relative error of `times`.
 
     What of the last cache a process gets is found with the decode steps, as the share that fits
-    them best: other programs, and on a shared machine other tenants, use the rest.
+    them best (other programs, and on a shared machine other tenants, use the rest), and so is
+    how much more is far.
 
     Args:
         times: Decode steps and prompts of probes.
@@ -151,25 +153,25 @@ def fit_operators(
     """
     steps = [time for time in times if time.phase == "decode"]
     prompts = [time for time in times if time.phase == "prefill"]
-    fits = {
-        share * last_cache_bytes: _fit(
-            steps, STEP_TERMS, num_threads=num_threads, cache_bytes=share * last_cache_bytes
+    fits = [
+        _fit(
+            steps,
+            STEP_TERMS,
+            Rates(
+                seconds={},
+                num_threads=num_threads,
+                cache_bytes=share * last_cache_bytes,
+                far_bytes=far * share * last_cache_bytes,
+            ),
         )
         for share in _CACHE_SHARES
-    }
-    cache_bytes = min(fits, key=lambda cache: fits[cache].loss)
-    step = fits[cache_bytes].seconds
-    prompt = _fit(
-        prompts, PROMPT_TERMS, num_threads=num_threads, cache_bytes=cache_bytes, known=step
-    )
-    return OperatorRates(
-        num_threads=num_threads,
-        cache_bytes=cache_bytes,
-        seconds={term: value for term, value in {**step, **prompt.seconds}.items() if value > 0},
-    )
+        for far in _FAR
+    ]
+    best = min(fits, key=lambda fit: fit.loss)
+    return _fit(prompts, PROMPT_TERMS, best.rates).rates
 
 
-def check(times: Sequence[ProbeTime], known: OperatorRates) -> list[CheckedTime]:
+def check(times: Sequence[ProbeTime], known: Rates) -> list[CheckedTime]:
     """Hold measured times of candidates against those predicted from `known`."""
     return [
         CheckedTime(
@@ -178,7 +180,7 @@ def check(times: Sequence[ProbeTime], known: OperatorRates) -> list[CheckedTime]
             context=time.past_tokens if time.phase == "decode" else 0,
             measured_s=time.seconds,
             predicted_s=math.fsum(
-                operator_run_seconds(
+                run_seconds(
                     time.work, known, new_tokens=time.new_tokens, past_tokens=time.past_tokens
                 ).values()
             ),
@@ -211,97 +213,50 @@ def score(checked: Sequence[CheckedTime], phase: Phase, context: int | None = No
     )
 
 
-def averages(times: Sequence[ProbeTime], known: OperatorRates) -> dict[str, float]:
-    """The five coefficients that other profiles have, as averages over the decoder probes.
-
-    They are for reading beside other devices'; predictions come from the terms.
-    """
-    weights_s = sums_s = operations = prompts_s = attended = attention_s = 0.0
-    calls = calls_s = 0.0
-    for time in times:
-        found = run_units(
-            time.work,
-            new_tokens=time.new_tokens,
-            past_tokens=time.past_tokens,
-            num_threads=known.num_threads,
-            cache_bytes=known.cache_bytes,
-        )
-        for own in found.values():
-            price = {term: amount * known.seconds.get(term, 0.0) for term, amount in own.items()}
-            weights_s += own.get("matvec_byte", 0.0)
-            sums_s += math.fsum(s for term, s in price.items() if term.startswith("matvec"))
-            operations += own.get("matmul_operation", 0.0)
-            prompts_s += math.fsum(s for term, s in price.items() if term.startswith("matmul"))
-            attended += own.get("prompt_attention_operation", 0.0)
-            attention_s += math.fsum(
-                s for term, s in price.items() if term.startswith("prompt_attention")
-            )
-            calls += sum(n for term, n in own.items() if term.endswith("_call"))
-            calls_s += math.fsum(s for term, s in price.items() if term.endswith("_call"))
-    least_s = 1e-12
-    return {
-        "memory_bandwidth_bytes_per_s": weights_s / max(sums_s, least_s),
-        "seconds_per_call": max(calls_s / max(calls, 1.0), least_s),
-        "matmul_ops_per_s": operations / max(prompts_s, least_s),
-        "attention_ops_per_s": attended / max(attention_s, least_s),
-        "matmul_tile_rows": 1.0,
-    }
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fit:
     loss: float
-    seconds: Mapping[str, float]
+    """Mean relative error; one beyond 30 % counts as that."""
+    rates: Rates
 
 
-def _fit(
-    times: Sequence[ProbeTime],
-    terms: Sequence[str],
-    *,
-    num_threads: int,
-    cache_bytes: float,
-    known: Mapping[str, float] | None = None,
-) -> _Fit:
-    """Non-negative least squares of relative errors, those far off counted less.
+def _fit(times: Sequence[ProbeTime], terms: Sequence[str], known: Rates) -> _Fit:
+    """Costs of `terms` besides those known: non-negative least squares of relative errors.
 
-    The weights are Huber's, with a tolerance of one and a half times the median error.
+    Those far off count less, by Huber's weights with a tolerance of one and a half times the
+    median error.
 
     Args:
         times: What to fit.
         terms: Whose costs are wanted.
-        num_threads: See `fit_operators`.
-        cache_bytes: What of the last cache a process gets.
-        known: Costs of other terms, taken as they are.
+        known: Costs of other terms, taken as they are, with threads and cache.
 
     Source: Lawson, Hanson, "Solving Least Squares Problems", 1974 (non-negative); Huber,
     "Robust Estimation of a Location Parameter", 1964 (weights).
     """
-    rows = [time.units(num_threads=num_threads, cache_bytes=cache_bytes) for time in times]
-    given = known or {}
-    wanted = np.array(
-        [
-            1
-            - math.fsum(amount * given.get(term, 0.0) for term, amount in row.items())
-            / time.seconds
-            for row, time in zip(rows, times, strict=True)
-        ]
-    )
-    matrix: NDArray[np.float64] = np.array(
-        [
-            [row.get(term, 0.0) / time.seconds for term in terms]
-            for row, time in zip(rows, times, strict=True)
-        ]
-    )
+    rows = [time.units(known) for time in times]
+    given = [
+        math.fsum(amount * known.seconds.get(term, 0.0) for term, amount in row.items())
+        for row in rows
+    ]
+    seconds = np.array([time.seconds for time in times])
+    wanted = 1 - np.array(given) / seconds
+    amounts = np.array([[row.get(term, 0.0) for term in terms] for row in rows])
+    matrix: NDArray[np.float64] = amounts / seconds[:, None]
     scale = np.maximum(matrix.max(axis=0), np.finfo(float).tiny)
     scaled = matrix / scale
+    own = np.array([time.weight for time in times])
     weights = np.ones(len(times))
     for _ in range(_REWEIGHTINGS):
-        root = np.sqrt(weights)
+        root = np.sqrt(weights * own)
         found, _ = nnls(scaled * root[:, None], wanted * root)
         errors = np.abs(scaled @ found - wanted)
-        tolerance = max(1.5 * float(np.median(errors)), _LEAST_TOLERANCE)
+        tolerance = max(1.5 * float(np.median(errors[own == own.max()])), _LEAST_TOLERANCE)
         weights = np.minimum(1.0, tolerance / np.maximum(errors, tolerance / 1e3))
+    costs = {
+        term: float(value) for term, value in zip(terms, found / scale, strict=True) if value > 0
+    }
     return _Fit(
-        loss=float(np.minimum(errors, 0.3).mean()),
-        seconds={term: float(value) for term, value in zip(terms, found / scale, strict=True)},
+        loss=float(np.average(np.minimum(errors, 0.3), weights=own)),
+        rates=replace(known, seconds={**known.seconds, **costs}),
     )

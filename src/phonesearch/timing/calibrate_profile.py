@@ -10,17 +10,16 @@ from typing import Final
 from scipy import stats
 
 from phonesearch.device.fitted import COVERAGE
-from phonesearch.device.operators import OperatorRates
+from phonesearch.device.operators import Rates
 from phonesearch.device.profile import (
     Accuracy,
-    Coefficients,
     DeviceProfile,
     Engine,
     Fact,
     Number,
     OperatorCosts,
 )
-from phonesearch.timing.calibrate import CheckedTime, Phase, ProbeTime, averages, score
+from phonesearch.timing.calibrate import CheckedTime, Phase, ProbeTime, score
 from phonesearch.timing.probe_run import ProbeRecord
 
 _NO_CHECK_LOG_HALF_WIDTH: Final = math.log(2)
@@ -31,7 +30,7 @@ def calibrated_profile(
     *,
     times: Sequence[ProbeTime],
     records: Sequence[ProbeRecord],
-    known: OperatorRates,
+    known: Rates,
     checked: Sequence[CheckedTime],
     today: date,
 ) -> DeviceProfile:
@@ -52,7 +51,6 @@ def calibrated_profile(
         f"{known.num_threads} thread{'s' * (known.num_threads != 1)} on {first.device}: "
         f"fit on {len(times)} times of operators alone and of small decoders"
     )
-    five = averages(times, known)
     engine = Engine(
         description="ONNX Runtime, CPU provider, int4 weights in blocks of 32",
         weight_bits=4,
@@ -60,22 +58,20 @@ def calibrated_profile(
             "the machine is as quiet as when it was calibrated",
             "decode steps follow each other, as in a generation, so that the caches have settled",
         ),
-        coefficients=Coefficients(
-            **{
-                key: Number(value=_rounded(value), source=f"average over them; {source}")
-                for key, value in five.items()
-            },
-            operators=OperatorCosts(
-                num_threads=known.num_threads,
-                cache_bytes=Number(
-                    value=_rounded(known.cache_bytes),
-                    source=f"share of the last cache that fits the decode steps best; {source}",
-                ),
-                seconds={
-                    term: Number(value=_rounded(value), source=source)
-                    for term, value in known.seconds.items()
-                },
+        operators=OperatorCosts(
+            num_threads=known.num_threads,
+            cache_bytes=Number(
+                value=_rounded(known.cache_bytes),
+                source=f"share of the last cache that fits the decode steps best; {source}",
             ),
+            far_bytes=Number(
+                value=_rounded(known.far_bytes),
+                source=f"what fits the decode steps best; {source}",
+            ),
+            seconds={
+                term: Number(value=_rounded(value), source=source)
+                for term, value in known.seconds.items()
+            },
         ),
         decode=_accuracy(checked, "decode"),
         prefill=_accuracy(checked, "prefill"),
@@ -108,7 +104,7 @@ def _accuracy(checked: Sequence[CheckedTime], phase: Phase) -> Accuracy:
         source=(
             f"{found.num_candidates} random candidates measured whole, none of them in the fit; "
             "interval: Student's t times the root mean square of their log errors; rounds of the "
-            f"measurement itself differ by {found.median_repeat_spread:.1%} (median)"
+            f"measurement itself scatter by {found.median_repeat_spread:.1%} (median)"
         ),
     )
 

@@ -18,8 +18,6 @@ from phonesearch.timing.probes import Probe
 
 _WARMUP_ROUNDS: Final = 1
 _ROUNDS_IN_A_PROCESS: Final = 1
-_TOLERANCE: Final = 0.03
-"""Between the two fastest rounds of a probe that is not run again."""
 
 
 class Timer(Protocol):
@@ -66,14 +64,12 @@ def run_probes(
     timer: Timer,
     num_threads: int,
     rounds: int,
-    more_rounds: int,
     progress: Callable[[str, int, int], None],
 ) -> list[ProbeRecord]:
     """Time all probes, round after round, going on from what `record` already holds.
 
     Each round runs all probes, in an order of its own, before the next begins: a slow spell of
-    the machine, or work that comes back at regular times, falls on one round of each. Probes
-    whose two fastest rounds still differ are run again.
+    the machine, or work that comes back at regular times, falls on one round of each.
 
     Args:
         probes: What to run.
@@ -81,8 +77,7 @@ def run_probes(
         timer: What runs them.
         num_threads: Threads inside an operator.
         rounds: How often to time each probe, at least 1.
-        more_rounds: How often to come back to those whose rounds differ.
-        progress: Told what runs next, how many runs are done and how many there will be.
+        progress: Told what runs next, how many runs are done, and of how many.
 
     Raises:
         TimingError: If the record is of another machine or thread count, or a probe fails.
@@ -94,35 +89,23 @@ def run_probes(
     }
     record.parent.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[ProbeRecord]] = {probe.name: [] for probe in probes}
-    num_done, expected = 0, rounds * len(probes)
-    for number in range(rounds + more_rounds):
-        wanted = [
-            probe
-            for probe in probes
-            if number < rounds or not _agree(found[probe.name], len(probe.stretches))
-        ]
-        if number >= rounds:
-            expected = num_done + len(wanted)
-        for place in np.random.default_rng(number).permutation(len(wanted)):
-            probe = wanted[place]
-            progress(f"{probe.name}, round {number + 1}", num_done, expected)
+    total = rounds * len(probes)
+    for number in range(rounds):
+        for turn, place in enumerate(np.random.default_rng(number).permutation(len(probes))):
+            probe = probes[place]
+            progress(f"{probe.name}, round {number + 1}", number * len(probes) + turn, total)
             line = done.get((probe.name, number))
             if line is None or len(line.samples_s) != len(probe.stretches):
                 line = _run(probe, number, timer=timer, num_threads=num_threads)
                 with record.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(asdict(line)) + "\n")
             found[probe.name].append(line)
-            num_done += 1
     return [line for lines in found.values() for line in lines]
 
 
-def _agree(lines: Sequence[ProbeRecord], num_stretches: int) -> bool:
-    """Whether the two fastest rounds of every stretch are alike."""
-    for place in range(num_stretches):
-        fastest = sorted(statistics.median(line.samples_s[place]) for line in lines)[:2]
-        if len(fastest) < 2 or fastest[1] > (1 + _TOLERANCE) * fastest[0]:
-            return False
-    return True
+def round_medians(lines: Sequence[ProbeRecord], stretch: int) -> list[float]:
+    """Median seconds of one stretch in each round, ascending."""
+    return sorted(statistics.median(line.samples_s[stretch]) for line in lines)
 
 
 def _run(probe: Probe, number: int, *, timer: Timer, num_threads: int) -> ProbeRecord:

@@ -36,7 +36,7 @@ SETTLING_STEPS: Final = 12
 NUM_DECODERS: Final = 48
 
 _BYTES_A_WEIGHT: Final = 0.5 + 4 / BLOCK_SIZE
-_LARGEST_BYTES: Final = 200 * MIB
+_LARGEST_BYTES: Final = 300 * MIB
 _SMALLEST_BYTES: Final = 4 * MIB
 
 
@@ -51,6 +51,11 @@ class Probe(Protocol):
     @property
     def stretches(self) -> tuple[Stretch, ...]:
         """The runs."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """How much it counts in a fit."""
         ...
 
     def structure(self) -> onnx.ModelProto:
@@ -75,6 +80,8 @@ class OperatorProbe:
     """See `probe_graphs.operator_graph`."""
     copies: int
     stretches: tuple[Stretch, ...]
+    weight: float = 0.01
+    """Little: operators alone settle what decoders leave open, and their caches are warmer."""
 
     @property
     def name(self) -> str:
@@ -104,6 +111,7 @@ class DecoderProbe:
 
     candidate: Candidate
     stretches: tuple[Stretch, ...]
+    weight: float = 1.0
 
     @property
     def name(self) -> str:
@@ -189,7 +197,7 @@ def operator_probes(cache_bytes: float) -> tuple[OperatorProbe, ...]:
 def decoder_probes(count: int = NUM_DECODERS, *, seed: int = 0) -> tuple[DecoderProbe, ...]:
     """Small decoders that fill the space of shapes evenly, as a Latin hypercube.
 
-    Width is 256 to 2048, weights 4 to 200 MiB, of few layers up to 48. Every one reads a prompt
+    Width is 256 to 2048, weights 4 to 300 MiB, of few layers up to 48. Every one reads a prompt
     of 128 tokens and, the smaller half, one of 512, the larger one of 32.
 
     Args:
