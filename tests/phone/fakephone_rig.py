@@ -152,8 +152,12 @@ def adb_server(program: str, folder: Path) -> Iterator[AdbServer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # HOME is where adb keeps its keys; only the server needs them.
-    adb = AdbServer(program, {"ANDROID_ADB_SERVER_PORT": str(port), "HOME": str(folder)})
+    environment = {
+        "ANDROID_ADB_SERVER_PORT": str(port),
+        "HOME": str(folder),  # where adb keeps its keys; only the server needs them
+        "ADB_USB": "0",  # adb 36 otherwise waits 3 s for cables, and might find a phone of yours
+    }
+    adb = AdbServer(program, environment)
     try:
         started = adb("start-server")
         assert started.returncode == 0, started.stderr
