@@ -2,59 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import pytest
 from arm_runner import ArmRunner
 from fakephone_rig import AdbServer, FakePhone, adb_server, serve
 from fakephone_state import State
 from fakephone_state import make_phone as lay_out_phone
-from filelock import FileLock
-from needs import need
-
-PLATFORM = "manylinux_2_28_aarch64"
+from needs import lack, need
 
 
 @pytest.fixture(scope="session")
 def arm_library() -> Path:
     """`libonnxruntime.so` for 64-bit ARM, of the version that this machine runs."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phonesearch-tests"
-    library = cache / onnxruntime.__version__ / "libonnxruntime.so"
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(library.with_suffix(".lock")):
-        if not library.is_file():
-            _download(library)
-    return library
+    from fakephone_library import arm_library as found
 
-
-def _download(library: Path) -> None:
-    wanted = f"onnxruntime=={onnxruntime.__version__}"
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-            *("--only-binary=:all:", "--platform", PLATFORM, "--python-version", python),
-            *("--dest", str(library.parent), wanted),
-        ],
-        check=True,
-        timeout=200,
-    )
-    (wheel,) = library.parent.glob("*.whl")
-    with zipfile.ZipFile(wheel) as packed:
-        (name,) = [name for name in packed.namelist() if "/libonnxruntime.so." in name]
-        temporary = library.with_suffix(".part")
-        temporary.write_bytes(packed.read(name))
-    temporary.replace(library)
-    wheel.unlink()
+    try:
+        return found()
+    except (OSError, subprocess.SubprocessError) as error:
+        lack(f"needs onnxruntime's wheel for ARM, which pip could not download: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 from fakephone_tree import missing_packages
@@ -27,7 +28,11 @@ def need(*names: str) -> None:
         elif shutil.which(name) is None:
             missing.append(_PROGRAMS[name])
     if missing:
-        message = f"needs {', '.join(missing)}"
-        if os.environ.get("PHONESEARCH_NEED_ALL"):
-            pytest.fail(message)
-        pytest.skip(message)
+        lack(f"needs {', '.join(missing)}")
+
+
+def lack(message: str) -> NoReturn:
+    """Skip the test, or fail it with `PHONESEARCH_NEED_ALL=1`."""
+    if os.environ.get("PHONESEARCH_NEED_ALL"):
+        pytest.fail(message)
+    pytest.skip(message)
