@@ -156,6 +156,13 @@ def test_setting_up_what_is_no_library_is_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in done.output
 
 
+def test_a_name_of_a_file_does_not_steer_the_terminal() -> None:
+    typed = ["phone", "setup", "--runtime", "a\x1b]0;owned\x07\u202e.aar"]
+    done = CliRunner().invoke(app, typed, color=True)
+    assert done.exit_code == 1
+    assert done.stderr.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize(
     ("numbers", "text"), [((), ""), ((3,), "3"), ((0, 1, 2, 3, 7), "0-3,7"), ((1, 3), "1,3")]
 )

@@ -6,6 +6,7 @@ It is the version that this machine runs, so that both compute the same.
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -60,3 +61,30 @@ def _download(library: Path) -> None:
             (name,) = [name for name in packed.namelist() if "/libonnxruntime.so." in name]
             (Path(folder) / "whole").write_bytes(packed.read(name))
         (Path(folder) / "whole").replace(library)
+
+
+def as_android(content: bytes) -> bytes:
+    """The library with the mark by which one built for Android is told, API level 24.
+
+    It stays one for glibc, which the fake phone has. The mark is a section of its own behind the
+    file, and so is the table of sections; programs are loaded without looking at either.
+    """
+    note = struct.pack("<III", 8, 132, 1) + b"Android\0" + struct.pack("<I128x", 24)
+    table_at = struct.unpack_from("<Q", content, 40)[0]
+    size, count = struct.unpack_from("<HH", content, 58)
+    table = content[table_at : table_at + size * count]
+    note_at = len(content) + -len(content) % 8
+    section = struct.pack("<IIQQQQIIQQ", 0, 7, 0, 0, note_at, len(note), 0, 0, 4, 0)
+    changed = bytearray(content.ljust(note_at, b"\0") + note)
+    changed += bytes(-len(changed) % 8)
+    struct.pack_into("<Q", changed, 40, len(changed))
+    struct.pack_into("<H", changed, 60, count + 1)
+    return bytes(changed) + table + section
+
+
+def write_aar(library: Path, aar: Path) -> None:
+    """An AAR as Microsoft's is laid out, around a library for the fake phone."""
+    with zipfile.ZipFile(aar, "w") as archive:
+        archive.writestr("AndroidManifest.xml", "<manifest/>")
+        archive.writestr("jni/x86_64/libonnxruntime.so", b"another")
+        archive.writestr("jni/arm64-v8a/libonnxruntime.so", as_android(library.read_bytes()))

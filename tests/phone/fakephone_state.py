@@ -183,8 +183,9 @@ class State:
         for name, value in properties.items():
             _put(self._answers / "properties" / name, f"{value}\n")
         for path in (self._answers / "properties").iterdir():
-            if path.name not in properties:
-                path.unlink()
+            # Names with a dot in front are files that another thread is writing.
+            if path.name not in properties and not path.name.startswith("."):
+                path.unlink(missing_ok=True)
         _put(
             self._answers / "getprop",
             "".join(f"[{name}]: [{value}]\n" for name, value in sorted(properties.items())),

@@ -6,6 +6,8 @@ which may not be copied here, stand glibc's loader and a shim over glibc (`fakep
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,16 +79,23 @@ def make_tree(tree: Path) -> None:
 
 
 def _make_shim(libraries: Path) -> None:
-    folder = libraries / "build"
-    folder.mkdir()
-    source = Path(__file__).with_name("fakephone_libc.c")
-    (folder / source.name).write_bytes(source.read_bytes())
-    (folder / "stub.c").write_text("".join(f"void {name}(void) {{}}\n" for name in _FUNCTIONS))
-    (folder / "empty.c").write_text("")
-    shared_library("stub.c", "libc.so.6", folder=folder)
-    shim = shared_library(source.name, "libc.so", folder=folder, needed=["libc.so.6"])
-    shim.replace(libraries / "libc.so")
-    shared_library("empty.c", "libdl.so", folder=folder).replace(libraries / "libdl.so")
+    for name, content in _shim().items():
+        (libraries / name).write_bytes(content)
+
+
+@functools.cache
+def _shim() -> dict[str, bytes]:
+    """Libraries that are compiled, once for all phones of a process."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        source = Path(__file__).with_name("fakephone_libc.c")
+        (folder / source.name).write_bytes(source.read_bytes())
+        (folder / "stub.c").write_text("".join(f"void {name}(void) {{}}\n" for name in _FUNCTIONS))
+        (folder / "empty.c").write_text("")
+        shared_library("stub.c", "libc.so.6", folder=folder)
+        shared_library(source.name, "libc.so", folder=folder, needed=["libc.so.6"])
+        shared_library("empty.c", "libdl.so", folder=folder)
+        return {name: (folder / name).read_bytes() for name in ("libc.so", "libdl.so")}
 
 
 def _cpuinfo() -> str:

@@ -237,7 +237,7 @@ def test_a_cable_lost_in_a_push_is_told_and_the_phone_comes_back(
     assert "couldn't read from device" in said(done) or "failed to read copy" in said(done)
     assert not fake_phone.place(f"{FOLDER}/big").exists()
     wait_until(lambda: fake_phone.state.read()["cable"] == "ok")
-    adb.connect(fake_phone)  # by itself adb 29 looks again after 10 s only
+    adb.replug(fake_phone)
     assert adb("push", str(tmp_path / "big"), f"{FOLDER}/big").returncode == 0
 
 
@@ -250,8 +250,7 @@ def test_a_cable_lost_in_a_run_ends_the_runner_and_leaves_no_end_line(
     assert '"end"' not in done.stdout
     wait_until(lambda: not ready.processes())
     assert "device" not in adb("devices").stdout.replace("List of devices", "")
-    ready.replug()
-    adb.wait_for(ready, "device")
+    adb.replug(ready)
     assert adb("shell", runner_command()).returncode == 0
 
 

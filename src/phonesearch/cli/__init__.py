@@ -20,7 +20,9 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except PhoneSearchError as error:
-            typer.echo(f"error: {error}", err=True)
+            # Names of files and words of phones in it must not steer the terminal.
+            shown = "".join(c if c.isprintable() or c == "\n" else " " for c in str(error))
+            typer.echo(f"error: {shown}", err=True)
             raise typer.Exit(code=1) from error
         except KeyboardInterrupt as error:
             typer.echo("\nstopped", err=True)

@@ -17,7 +17,7 @@ from typing import Final
 
 from phonesearch import files
 from phonesearch.errors import InvalidFileError, RuntimeLibraryError
-from phonesearch.phone.adb_words import said
+from phonesearch.phone.adb_words import printable, said
 from phonesearch.phone.device import Identity
 from phonesearch.phone.elf import Elf, read_elf
 from phonesearch.phone.hazards import Hazard
@@ -101,7 +101,7 @@ def set_up(source: Path, *, cache: Path) -> RuntimeLibrary:
         size_bytes=len(unpacked.content),
         version=version,
         api_level=elf.api_level,
-        source=source.name,
+        source=printable(source.name),
         source_sha256=unpacked.source_sha256,
         warnings=_warnings(sha256, version, elf),
     )
