@@ -58,6 +58,7 @@ DEFAULT: dict[str, Any] = {
     "runner_fault": None,  # "hang" or the number of a signal, after the runner's next stretch
     "faults": {
         "lose_push_after_bytes": None,
+        "keep_partial": False,  # and what had arrived stays, as a shorter file
         "lose_on_output": None,  # once a command has printed this
         "replug_after_s": None,  # None: stays lost
     },

@@ -108,6 +108,7 @@ def _send(stream: Stream, phone: Phone, path: str, mode: int) -> None:
     elif place.is_dir():
         problem = f"couldn't create file: {os.strerror(errno.EISDIR)}"
     free = phone.state.free_bytes()
+    disk = phone.state.read()["disk_bytes"]
     content = bytearray()
     total = 0
     while True:
@@ -116,10 +117,14 @@ def _send(stream: Stream, phone: Phone, path: str, mode: int) -> None:
             break
         piece = stream.read(length)
         total += length
-        lost_at = phone.state.read()["faults"]["lose_push_after_bytes"]
+        state = phone.state.read()
+        lost_at = state["faults"]["lose_push_after_bytes"]
         if lost_at is not None and total >= lost_at:
+            if state["faults"]["keep_partial"] and problem is None:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
             phone.lose(lose_push_after_bytes=None)
-        if problem is None and total > free:
+        if problem is None and total > free + state["disk_bytes"] - disk:
             problem = f"write failed: {os.strerror(errno.ENOSPC)}"
         if problem is None:  # after a failure go on reading, as adbd does
             content += piece
