@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--adb", choices=("debian", "adbutils"), default="debian")
     parser.add_argument("--only", choices=tuple(FAULTS), action="append")
     typed = parser.parse_args()
-    from phone_faults_measure import measurement
+    from fakephone_measure import measurement
 
     trials: list[Trial] = []
     with bench(typed.adb, typed.seed) as table, measurement() as measure:
