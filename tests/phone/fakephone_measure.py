@@ -1,4 +1,4 @@
-"""The measurement that `benchmarks/phone_faults.py` disturbs: the plainest one that keeps the rules.
+"""What `benchmarks/phone_faults.py` disturbs: the plainest measurement that keeps the rules.
 
 It stands in for `PhoneBackend`. The rules: one phone, told by its fingerprint and serial number;
 files by their hash; only the runner's own last line is success; logits like the host's; at most

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +142,18 @@ def test_the_busiest_program_is_named() -> None:
 def test_what_refuses_comes_first() -> None:
     report = replace(GOOD, wakefulness="Asleep", is_low_power=True, busy=Busy(share=0.5))
     assert list(found(report).values()) == ["refuse", "warn", "note"]
+
+
+def test_every_hazard_is_in_the_guide() -> None:
+    root = Path(__file__).parents[2]
+    guide = (root / "docs" / "phone.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `([\w-]+)` \|", guide, re.MULTILINE))
+    written = {
+        name
+        for module in ("hazards", "runtime")
+        for name in re.findall(
+            r"name=\"([\w-]+)\",\s+severity=",
+            (root / "src" / "phonesearch" / "phone" / f"{module}.py").read_text(encoding="utf-8"),
+        )
+    }
+    assert rows == written
