@@ -28,9 +28,10 @@ lint: .venv-test/.installed
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
 
-# -m replaces the default selection: slow tests run, those that need a device do not.
+# -m replaces the default selection: slow tests run, and those with the fake phone, where the
+# machine has what they need (.ci/run installs it); those that need a device do not.
 unit: .venv-test/.installed
-	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "not gpu and not adb and not network"
+	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "not gpu and not phone and not network"
 
 profiles: .venv-test/.installed
 	.venv-test/bin/python -m phonesearch.device.make_profiles

@@ -41,6 +41,15 @@ def test_the_wheel_holds_the_data_that_the_rooms_read(wheel: Path) -> None:
     assert wanted <= packed
 
 
+def test_the_wheel_holds_the_built_runner_and_its_source(wheel: Path) -> None:
+    folder = ROOT / "src" / "phonesearch" / "phone" / "runner"
+    packed = zipfile.ZipFile(wheel)
+    assert packed.read("phonesearch/phone/runner/runner") == (folder / "runner").read_bytes()
+    wanted = {f"phonesearch/phone/runner/{path.name}" for path in folder.glob("*.[ch]")}
+    assert wanted
+    assert wanted <= set(packed.namelist())
+
+
 @pytest.mark.slow
 def test_an_installed_wheel_finds_its_catalog(wheel: Path, tmp_path: Path) -> None:
     """From an environment of its own, beside this one's libraries, in another folder."""

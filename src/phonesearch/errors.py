@@ -10,7 +10,22 @@
   - NotInCatalogError        no device profile or search space of that name
   - ProfileError             a device profile lacks a number the question needs
   - ExportError              a graph or a folder of weights could not be written
-  - TimingError              the device could not be timed (no adb, throttled, crashed)
+  - TimingError              the device could not be timed (throttled, crashed)
+    - PhoneError             something between us and a phone
+      - NoAdbError           no adb program on this computer
+      - AdbError             adb failed in a way that we do not know
+        - AdbServerError     the server in the background cannot be reached
+      - SeveralDevicesError  more than one phone, and none was named
+      - PhoneUnreachableError  a phone that a cable or a tap may bring back
+        - NoDeviceError      none plugged in, or not the one that was named
+        - UnauthorisedError  its dialog was not accepted
+        - OfflineError       it is plugged in and does not answer
+        - UsbPermissionError this user may not open the USB device
+        - CableLostError     it went in the middle of something
+      - PhoneFullError       no space left on it
+      - PhoneFileError       a file on it is missing or may not be written
+      - PhoneTimeoutError    a command took too long
+      - RuntimeLibraryError  no ONNX Runtime for the phone, or not a usable one
   - CorpusError              text that cannot be read, or too little of it
   - ProxyError               a short training failed (NaN, out of memory)
   - SettingsError            options of a run that contradict each other
@@ -113,3 +128,146 @@ class RunFolderError(PhoneSearchError):
 
 class TrainerExportError(PhoneSearchError, ValueError):
     """A trainer or runtime cannot express this candidate; names the field."""
+
+
+class PhoneError(TimingError):
+    """Something between this computer and a phone went wrong."""
+
+
+class NoAdbError(PhoneError):
+    """There is no adb on this computer, or not where we were told."""
+
+
+class AdbError(PhoneError):
+    """Adb failed and said something that we do not know; its words are passed on."""
+
+
+class AdbServerError(AdbError):
+    """Adb's server, which runs in the background and owns the cable, cannot be reached."""
+
+
+class SeveralDevicesError(PhoneError):
+    """More than one phone is plugged in and none was named."""
+
+    def __init__(self, listing: Sequence[str] = ()) -> None:
+        self.listing = tuple(listing)
+        lines = "".join(f"\n  - {line}" for line in self.listing)
+        super().__init__(
+            "More than one phone is connected. Name one with --serial SERIAL or in "
+            f"$ANDROID_SERIAL{':' if lines else '; `adb devices -l` lists them.'}{lines}"
+        )
+
+
+class PhoneUnreachableError(PhoneError):
+    """A phone that does not answer, and may after a replug, a tap or a wait."""
+
+    def __init__(self, message: str, *, serial: str | None = None) -> None:
+        super().__init__(message)
+        self.serial = serial
+
+
+class NoDeviceError(PhoneUnreachableError):
+    """No phone is plugged in, or not the one that was named."""
+
+    def __init__(self, *, serial: str | None = None, listing: Sequence[str] = ()) -> None:
+        self.listing = tuple(listing)
+        if serial is None:
+            super().__init__(
+                "No phone is connected. Plug one in with a cable that carries data; on the phone, "
+                "tap Settings > About phone > Build number seven times, then switch on Settings > "
+                "System > Developer options > USB debugging, and accept its dialog."
+            )
+            return
+        lines = "".join(f"\n  - {line}" for line in self.listing)
+        seen = f" Connected now:{lines}" if lines else " `adb devices -l` lists what is connected."
+        super().__init__(
+            f"The phone {serial!r} is not connected. Plug it in again, or name another.{seen}",
+            serial=serial,
+        )
+
+
+class UnauthorisedError(PhoneUnreachableError):
+    """The phone has not allowed this computer to debug it."""
+
+    def __init__(self, *, serial: str | None = None) -> None:
+        super().__init__(
+            f"{_the_phone(serial)} has not authorised this computer. Unlock it and accept the "
+            "dialog 'Allow USB debugging?', with 'Always allow' ticked so that a search is not "
+            "stopped by it. No dialog: replug, or tap Developer options > Revoke USB debugging "
+            "authorisations, and replug.",
+            serial=serial,
+        )
+
+
+class OfflineError(PhoneUnreachableError):
+    """The phone is plugged in, or was, and does not answer."""
+
+    def __init__(self, *, serial: str | None = None, state: str = "offline") -> None:
+        self.state = state
+        super().__init__(
+            f"{_the_phone(serial)} is {state} and does not answer. Wait a moment; then replug it, "
+            "run `adb reconnect`, or restart it. It must be booted normally, not into recovery or "
+            "the bootloader.",
+            serial=serial,
+        )
+
+
+class UsbPermissionError(PhoneUnreachableError):
+    """This user may not open the USB device."""
+
+    def __init__(self, *, serial: str | None = None) -> None:
+        super().__init__(
+            f"This computer does not let you open the USB device of {_the_phone(serial, 'the')}. "
+            "On Linux install the udev rules (Debian, Ubuntu: `apt install "
+            "android-sdk-platform-tools-common`), add yourself to the group plugdev, log in again "
+            "and replug; then `adb kill-server`.",
+            serial=serial,
+        )
+
+
+class CableLostError(PhoneUnreachableError):
+    """The phone went in the middle of something; what it was doing does not count."""
+
+    def __init__(self, doing: str, *, serial: str | None = None) -> None:
+        self.doing = doing
+        super().__init__(
+            f"The connection to {_the_phone(serial, 'the')} was lost while {doing}. Replug the "
+            "cable (a short one, into the computer and not a hub) and try again; nothing of the "
+            "broken attempt is used.",
+            serial=serial,
+        )
+
+
+class PhoneFullError(PhoneError):
+    """The phone has no space left where we write."""
+
+    def __init__(self, doing: str) -> None:
+        self.doing = doing
+        super().__init__(
+            f"The phone's storage was full while {doing}. Free some, or remove what we left there "
+            "with `phonesearch phone clean`."
+        )
+
+
+class PhoneFileError(PhoneError):
+    """A file on the phone is missing, or its place may not be written."""
+
+
+class PhoneTimeoutError(PhoneError):
+    """A command took longer than it may, and was given up."""
+
+    def __init__(self, doing: str, *, timeout_s: float) -> None:
+        self.doing = doing
+        self.timeout_s = timeout_s
+        super().__init__(
+            f"The phone did not finish {doing} within {timeout_s:.0f} s. Unlock it and look "
+            "whether a dialog is open; if it hangs again, replug or restart it."
+        )
+
+
+class RuntimeLibraryError(PhoneError, ValueError):
+    """No ONNX Runtime library for the phone is set up, or the one given cannot be used."""
+
+
+def _the_phone(serial: str | None, article: str = "The") -> str:
+    return f"{article} phone" if serial is None else f"{article} phone {serial!r}"

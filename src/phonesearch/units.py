@@ -84,6 +84,11 @@ def format_bytes(size_bytes: float) -> str:
     return f"{size_bytes:.0f} B"
 
 
+def format_hertz(hertz: float) -> str:
+    """`3.30 GHz`, `960 MHz`."""
+    return f"{hertz / 1e9:.2f} GHz" if hertz >= 1e9 else f"{hertz / 1e6:.0f} MHz"
+
+
 def format_seconds(seconds: float) -> str:
     """`850 us`, `12.3 ms`, `4.20 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds < 0:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from phonesearch import __version__
-from phonesearch.cli import device, export, report, run, space, time
+from phonesearch.cli import device, export, phone, report, run, space, time
 from phonesearch.errors import PhoneSearchError
 
 
@@ -20,7 +20,9 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except PhoneSearchError as error:
-            typer.echo(f"error: {error}", err=True)
+            # Names of files and words of phones in it must not steer the terminal.
+            shown = "".join(c if c.isprintable() or c == "\n" else " " for c in str(error))
+            typer.echo(f"error: {shown}", err=True)
             raise typer.Exit(code=1) from error
         except KeyboardInterrupt as error:
             typer.echo("\nstopped", err=True)
@@ -46,6 +48,7 @@ app.command(name="report")(report.report)
 app.command(name="export")(export.export)
 app.add_typer(device.app, name="device")
 app.add_typer(space.app, name="space")
+app.add_typer(phone.app, name="phone")
 
 
 def _print_version(value: bool) -> None:

@@ -58,7 +58,7 @@ class OnnxModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Region:
+class Region:
     """A stretch of the data file, and the initializers that read it."""
 
     names: tuple[str, ...]
@@ -107,8 +107,8 @@ def export(
         converting = one_thread()
     model = build_structure(candidate, settings)
     tensors = stored_tensors(candidate, settings)
-    regions = _lay_out(tensors)
-    _point(model, regions)
+    regions = lay_out(tensors)
+    point_at(model, regions)
     graph = model.SerializeToString()
     end = regions[-1].offset + regions[-1].num_bytes
     path, data_path = folder / GRAPH_FILE, folder / DATA_FILE
@@ -143,7 +143,7 @@ def export(
     )
 
 
-def _lay_out(tensors: list[StoredTensor]) -> list[_Region]:
+def lay_out(tensors: list[StoredTensor]) -> list[Region]:
     """Where each tensor's bytes go, in order."""
     regions = []
     position = 0
@@ -154,12 +154,12 @@ def _lay_out(tensors: list[StoredTensor]) -> list[_Region]:
             alignment = PAGE_ALIGNMENT if page else SMALL_ALIGNMENT
             position = -(-position // alignment) * alignment
             names = tuple(stored.name for stored in shared)
-            regions.append(_Region(names=names, offset=position, num_bytes=num_bytes))
+            regions.append(Region(names=names, offset=position, num_bytes=num_bytes))
             position += num_bytes
     return regions
 
 
-def _point(model: onnx.ModelProto, regions: list[_Region]) -> None:
+def point_at(model: onnx.ModelProto, regions: list[Region]) -> None:
     """Write offset and length of every region into the initializers that read it."""
     places = {name: region for region in regions for name in region.names}
     for initializer in model.graph.initializer:
@@ -173,7 +173,7 @@ def _point(model: onnx.ModelProto, regions: list[_Region]) -> None:
 def _write_regions(
     stream: BinaryIO,
     tensors: list[StoredTensor],
-    regions: list[_Region],
+    regions: list[Region],
     contents: Contents,
     progress: Callable[[int, int], None] | None,
 ) -> None:
