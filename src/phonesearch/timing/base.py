@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from phonesearch.device.speed import Span, Speed
 
@@ -46,6 +46,8 @@ class Measurement:
     """Runtime and version, with the weight width."""
     peak_memory_bytes: int | None
     """Highest resident memory of the measuring process, where the system tells it."""
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """What else was done and noted, as JSON: on a phone its heat, clocks, cores and library."""
 
     @property
     def speed(self) -> Speed:
