@@ -131,7 +131,10 @@ class TrainerExportError(PhoneSearchError, ValueError):
 
 
 class PhoneError(TimingError):
-    """Something between this computer and a phone went wrong."""
+    """Something about a phone, or on the way to it."""
+
+    is_of_candidate = False
+    """Whether another candidate may fare better; else a search had better stop."""
 
 
 class NoAdbError(PhoneError):
@@ -298,9 +301,13 @@ class OtherPhoneError(PhoneError):
 class RunnerError(PhoneError):
     """The program on the phone died, hung or refused; nothing of that run is used."""
 
+    is_of_candidate = True
+
 
 class UnsteadyError(PhoneError):
     """The phone was not the same before and after a measurement, however often it was tried."""
+
+    is_of_candidate = True
 
 
 class RuntimeLibraryError(PhoneError, ValueError):

@@ -26,8 +26,8 @@ def run(
     device: Annotated[
         str,
         typer.Option(
-            help="Device profile, or path to one (`phonesearch device list`). `host` measures on "
-            "this machine; all others predict.",
+            help="Device profile, or path to one (`phonesearch device list`), to predict. `host` "
+            "measures on this machine, `adb` or `adb:SERIAL` on the phone that is plugged in.",
             rich_help_panel=_SEARCH,
         ),
     ] = "snapdragon8gen3",
@@ -59,6 +59,23 @@ def run(
             rich_help_panel=_SEARCH,
         ),
     ] = 16,
+    measure: Annotated[
+        str | None,
+        typer.Option(
+            help="With `host` or `adb`: `front` searches by the predictions of --profile and then "
+            "measures those that may be on the front; `all` measures every candidate. Default: "
+            "front with a --profile, and with a phone.",
+            rich_help_panel=_FAST,
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="Profile to predict with for `--measure front`, best one of that very machine "
+            "(`phonesearch device calibrate`); default: the shipped one of the phone's chip.",
+            rich_help_panel=_FAST,
+        ),
+    ] = None,
     sampler: Annotated[
         str,
         typer.Option(
@@ -147,14 +164,16 @@ def run(
     """Search for fast shapes at a parameter budget, and write a Pareto front with a report.
 
     Every candidate is exported to ONNX, timed (predicted on a phone's profile, measured on
-    `host`), scaled down and trained for a short while. Ctrl-C or a crash loses at most the
-    candidates in work; go on with --resume.
+    `host` and `adb`), scaled down and trained for a short while. Ctrl-C or a crash loses at most
+    the candidates in work; go on with --resume.
 
     Examples:
 
         phonesearch run --device snapdragon8gen3 --budget 1.5B
 
         phonesearch run --budget 350M --speed turn --prompt 512 --max-memory 400MB --trials 32
+
+        phonesearch run --device adb --budget 1.5B --profile results/my-phone.yaml
 
         phonesearch run --resume results/2026-11-24-1312-snapdragon8gen3-1.5B --trials 48
     """
@@ -175,8 +194,10 @@ def run(
                 folder = _with_trials(folder, trials)
             _go_on(folder, shown)
             return
+        predicting, measure_on = _machine(device, measure, profile)
         settings = _settings(
-            device=device,
+            device=predicting,
+            measure_on=measure_on,
             engine=engine,
             space=space,
             budget=budget,
@@ -205,9 +226,60 @@ def _typed(ctx: typer.Context) -> list[str]:
     return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
 
 
+def _machine(device: str, measure: str | None, profile: str | None) -> tuple[str, str | None]:
+    """Where speeds of the search come from, and where its front is measured afterwards.
+
+    Raises:
+        SettingsError: If the options do not go together, or no profile predicts the phone.
+    """
+    from phonesearch.cli.options import one_of
+    from phonesearch.errors import SettingsError
+    from phonesearch.study.meter import HOST, is_phone
+
+    if device != HOST and not is_phone(device):
+        for name, value in (("--measure", measure), ("--profile", profile)):
+            if value is not None:
+                raise SettingsError(
+                    f"{name} goes with `--device host` or `--device adb`; {device!r} is predicted."
+                )
+        return device, None
+    chosen = measure or ("front" if profile is not None or is_phone(device) else "all")
+    if one_of("--measure", chosen, ("front", "all")) == "all":
+        if profile is not None:
+            raise SettingsError("--profile goes with `--measure front`; `all` predicts nothing.")
+        return device, None
+    if profile is not None:
+        return profile, device
+    if not is_phone(device):
+        raise SettingsError(
+            "`--measure front` needs a profile of this machine: make one with `phonesearch device "
+            "calibrate host --out FILE.yaml`, and give it with --profile."
+        )
+    return _profile_of_phone(device), device
+
+
+def _profile_of_phone(device: str) -> str:
+    """The shipped profile of the phone's chip."""
+    from phonesearch.catalog import resolve
+    from phonesearch.errors import NotInCatalogError, SettingsError
+    from phonesearch.phone.adb import Adb
+    from phonesearch.phone.device import survey
+
+    chip = survey(Adb.find().choose(device.partition(":")[2] or None)).identity.soc_model
+    try:
+        return resolve(chip or "", "device_profiles").stem
+    except NotInCatalogError:
+        raise SettingsError(
+            f"No shipped profile predicts the chip of this phone ({chip or 'unknown'}). Name the "
+            "one that is most like it with --profile (`phonesearch device list`), or measure every "
+            "candidate with `--measure all`."
+        ) from None
+
+
 def _settings(
     *,
     device: str,
+    measure_on: str | None,
     engine: str | None,
     space: str,
     budget: str,
@@ -245,6 +317,7 @@ def _settings(
     tokens = optional("--proxy-tokens", proxy_tokens, parse_count)
     return RunSettings(
         device=device,
+        measure_on=measure_on,
         engine=engine,
         space=space,
         budget=parsed("--budget", budget, parse_count),
@@ -272,7 +345,8 @@ def _default_folder(settings: RunSettings) -> Path:
 
     now = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
     budget = format_count(settings.budget).replace(" ", "")
-    return Path("results") / f"{now}-{Path(settings.device).stem}-{budget}"
+    device = (settings.measure_on or Path(settings.device).stem).replace(":", "-")
+    return Path("results") / f"{now}-{device}-{budget}"
 
 
 def _start(settings: RunSettings, path: Path, shown: Console) -> None:
@@ -281,9 +355,10 @@ def _start(settings: RunSettings, path: Path, shown: Console) -> None:
     from phonesearch.device.profile import read_profile
     from phonesearch.space.schema import SearchSpace
     from phonesearch.study.folder import check_new, create
+    from phonesearch.study.meter import profile_of
 
     space_file = resolve(settings.space, "search_spaces")
-    device_file = resolve(settings.device, "device_profiles")
+    device_file = resolve(profile_of(settings.device), "device_profiles")
     check_new(path)
     prepared = _prepare(
         settings, files.read(space_file, SearchSpace), read_profile(str(device_file)), shown
@@ -318,14 +393,27 @@ def _prepare(
 
 
 def _search(folder: RunFolder, prepared: Prepared, shown: Console) -> None:
+    from phonesearch.cli.console import cache_dir
     from phonesearch.cli.results import print_results
+    from phonesearch.errors import PhoneError
+    from phonesearch.front.confirm import confirm
     from phonesearch.report.build import build
+    from phonesearch.study.meter import open_meter
     from phonesearch.study.run import search
     from phonesearch.study.store import read_records
 
     shown.say(f"Results go to {folder.path}")
+    settings = folder.settings
+    target = settings.device if folder.profile.measured else settings.measure_on
     try:
-        search(folder, prepared, observer=shown)
+        # Opened before the search, so that a phone that cannot be measured costs no hours.
+        meter = None
+        if target is not None:
+            meter = open_meter(target, cache_dir=cache_dir(), folder=folder.path, say=shown.say)
+        after = settings.measure_on is not None
+        search(folder, prepared, observer=shown, meter=None if after else meter)
+        if meter is not None and after:
+            confirm(folder, meter, observer=shown)
     except KeyboardInterrupt:
         shown.close()
         typer.echo(
@@ -334,6 +422,14 @@ def _search(folder: RunFolder, prepared: Prepared, shown: Console) -> None:
             err=True,
         )
         raise typer.Exit(code=130) from None
+    except PhoneError:
+        shown.close()
+        typer.echo(
+            f"The run stopped; what is finished is kept. Go on with: phonesearch run --resume "
+            f"{folder.path}",
+            err=True,
+        )
+        raise
     shown.say("Writing the report")
     built = build(folder)
     shown.close()

@@ -19,7 +19,11 @@ def time(
         typer.Argument(help="Hugging Face `config.json`, or the YAML or JSON file of a candidate."),
     ],
     device: Annotated[
-        str, typer.Option(help="Device profile, or path to one; `host` measures.")
+        str,
+        typer.Option(
+            help="Device profile, or path to one, to predict; `host` measures on this machine, "
+            "`adb` or `adb:SERIAL` on a phone."
+        ),
     ] = "snapdragon8gen3",
     prompt: Annotated[int, typer.Option(min=1, help="Tokens of the prompt.")] = 128,
     generate: Annotated[int, typer.Option(min=2, help="Tokens of the answer.")] = 128,
@@ -28,9 +32,10 @@ def time(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Predict, or on `host` measure, how fast one model reads a prompt and answers.
+    """Predict, or on `host` and `adb` measure, how fast one model reads a prompt and answers.
 
-    Only the shape matters, so no weights are needed; their width is the engine's (int4 on `host`).
+    Only the shape matters, so no weights are needed; their width is the engine's (int4 where it is
+    measured).
 
     Example:
 
@@ -39,13 +44,14 @@ def time(
     import json
 
     from phonesearch.candidate.huggingface import read_candidate
-    from phonesearch.catalog import resolve
+    from phonesearch.cli.console import cache_dir
     from phonesearch.device.profile import read_profile
     from phonesearch.errors import ProfileError
-    from phonesearch.study.stopwatch import Turn, measured, predicted, weight_bits
+    from phonesearch.study.meter import open_meter, profile_of
+    from phonesearch.study.stopwatch import Turn, predicted, weight_bits
 
     candidate = read_candidate(config)
-    profile = read_profile(str(resolve(device, "device_profiles")))
+    profile = read_profile(profile_of(device))
     if profile.measured and engine is not None:
         raise ProfileError(
             f"--engine cannot be chosen for {profile.name!r}, which is measured with ONNX Runtime."
@@ -53,7 +59,10 @@ def time(
     turn = Turn(prompt_tokens=prompt, generate_tokens=generate)
     extra: dict[str, Any]
     if profile.measured:
-        measurement = measured(candidate, turn=turn)
+        meter = open_meter(
+            device, cache_dir=cache_dir(), say=lambda line: typer.echo(line, err=True)
+        )
+        measurement = meter.measure(candidate, turn)
         speed = measurement.speed
         extra = {
             "source": "measured",
@@ -63,6 +72,7 @@ def time(
             "num_threads": measurement.num_threads,
             "prefill_samples_s": measurement.prefill_samples_s,
             "decode_samples_s": measurement.decode_samples_s,
+            "conditions": measurement.conditions,
         }
     else:
         estimate = predicted(candidate, profile, engine=engine, turn=turn)

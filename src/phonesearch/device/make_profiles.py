@@ -38,12 +38,21 @@ SECOND_HAND_WEIGHT: Final = 0.5
 _UNBOUNDED_OPS_PER_S: Final = 1e18
 """For a fit of decode alone, where attention is bound by its bytes."""
 
-_HOST: Final = DeviceProfile(
-    name="host",
-    description="The machine this runs on, really measured with ONNX Runtime; no model",
-    soc="whatever this machine has; each measurement carries its fingerprint",
-    processor="CPU",
-    measured=True,
+_MEASURED: Final = (
+    DeviceProfile(
+        name="host",
+        description="The machine this runs on, really measured with ONNX Runtime; no model",
+        soc="whatever this machine has; each measurement carries its fingerprint",
+        processor="CPU",
+        measured=True,
+    ),
+    DeviceProfile(
+        name="adb",
+        description="The phone that is plugged in, really measured with ONNX Runtime; no model",
+        soc="whatever the phone has; each measurement carries its fingerprint",
+        processor="CPU",
+        measured=True,
+    ),
 )
 
 
@@ -67,7 +76,8 @@ def make_profile(plan: DevicePlan) -> DeviceProfile:
 
 def make_all() -> dict[str, DeviceProfile]:
     """All shipped profiles, by name."""
-    return {plan.name: make_profile(plan) for plan in DEVICE_PLANS.values()} | {"host": _HOST}
+    fitted = {plan.name: make_profile(plan) for plan in DEVICE_PLANS.values()}
+    return fitted | {profile.name: profile for profile in _MEASURED}
 
 
 def speed_rows(soc_id: str, engine: str) -> list[SpeedRow]:

@@ -54,7 +54,8 @@ class Front:
     members: tuple[Point, ...]
     """Non-dominated, fastest first."""
     dominated: tuple[Point, ...]
-    """At least one member is as good in both objectives and better in one. By number."""
+    """At least one member is as good in both objectives and better in one; or predicted only,
+    where others were measured because they may be on the front and this one may not. By number."""
     censored: tuple[Point, ...]
     """Proxy not past the copying transition: shown apart, never ranked. By number."""
     infeasible: tuple[TrialRecord, ...]
@@ -99,7 +100,8 @@ class Front:
 def front(records: Sequence[TrialRecord], objective: SpeedObjective) -> Front:
     """Sort the candidates of a run into front, dominated, and those that are not ranked.
 
-    Candidates equal in both objectives do not dominate each other.
+    Candidates equal in both objectives do not dominate each other. Where some were measured after
+    a search by predictions, only those can be members: a prediction never beats a measurement.
 
     Args:
         records: Trials of one run, in any order.
@@ -111,7 +113,7 @@ def front(records: Sequence[TrialRecord], objective: SpeedObjective) -> Front:
     ordered = sorted(records, key=lambda record: record.number)
     points = [_point(record, objective) for record in ordered if record.state == "complete"]
     ranked = [point for point in points if point.proxy.passed_transition]
-    members = non_dominated(ranked)
+    members = non_dominated([point for point in ranked if point.measured] or ranked)
     on_front = {point.number for point in members}
     dominated = tuple(point for point in ranked if point.number not in on_front)
     return Front(

@@ -52,7 +52,7 @@ _HOST_GRACE_S: Final = 15.0
 """That the computer waits longer than the runner's own alarm."""
 _POLL_S: Final = 0.5
 _PLAIN_KERNELS: Final = ("--config", "mlas.disable_kleidiai", "1")
-"""Kernels that round activations as those of x86-64 do, so that logits can be compared."""
+"""Kernels that work as those of x86-64 do, so that logits can be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,14 +214,25 @@ class Session:
             for part in model.parts:
                 self._deliver(part, f"{_PARTS_FOLDER}/{part.name}", sha256=part.name)
             for local, name in ((model.path, GRAPH_FILE), (model.recipe_path, RECIPE_FILE)):
-                self._verified.discard(f"{_MODEL_FOLDER}/{name}")
-                self._deliver(local, f"{_MODEL_FOLDER}/{name}")
+                self.add_graph(local, name)
             self._write_weights(model)
             yield
         finally:
-            self._verified -= {f"{_MODEL_FOLDER}/{name}" for name in (GRAPH_FILE, RECIPE_FILE)}
             with suppress(PhoneError):  # a phone that is gone is cleaned when it is back
                 self.adb.ask(f"rm -rf {_MODEL_FOLDER}", timeout_s=120.0)
+
+    def add_graph(self, local: Path, name: str) -> None:
+        """Bring a file into the model's folder, as a second graph for its weights.
+
+        Args:
+            local: The graph; it refers to the same weights.
+            name: Of the file on the phone.
+
+        Raises:
+            PhoneError: If it cannot be brought.
+        """
+        self._verified.discard(f"{_MODEL_FOLDER}/{name}")
+        self._deliver(local, f"{_MODEL_FOLDER}/{name}")
 
     def _require_room(self, data_bytes: int) -> None:
         self.adb.ask(f"rm -rf {_MODEL_FOLDER}")
@@ -254,6 +265,7 @@ class Session:
         cores: Sequence[int],
         warmup_rounds: int,
         rounds: int,
+        graph: str = GRAPH_FILE,
         plain_kernels: bool = False,
         keep_logits: bool = False,
         max_seconds: int = 600,
@@ -266,6 +278,7 @@ class Session:
             cores: That they may run on; other ones granted is an error.
             warmup_rounds: Rounds before the clock counts.
             rounds: Rounds that count.
+            graph: Name of the graph's file on the phone.
             plain_kernels: Whether ONNX Runtime does without KleidiAI.
             keep_logits: Whether to bring the last output back.
             max_seconds: After which the runner ends itself.
@@ -274,7 +287,7 @@ class Session:
             RunnerError: If the runner dies, hangs or refuses.
             PhoneUnreachableError, OtherPhoneError: If the phone went, or is another one.
         """
-        words = [self._runner, "--lib", self._library_path, "--model", GRAPH_FILE]
+        words = [self._runner, "--lib", self._library_path, "--model", graph]
         words += ["--threads", str(num_threads), "--cpus", ",".join(map(str, cores))]
         words += ["--capacity", str(max(stretch.longest for stretch in stretches))]
         words += ["--warmup-rounds", str(warmup_rounds), "--rounds", str(rounds)]

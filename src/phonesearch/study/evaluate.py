@@ -5,24 +5,24 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.candidate.count import non_embedding_parameters, total_parameters, weight_bytes
 from phonesearch.device.estimate import LatencyEstimate
 from phonesearch.device.profile import DeviceProfile
 from phonesearch.device.speed import Speed
-from phonesearch.errors import PhoneSearchError
+from phonesearch.errors import PhoneError, PhoneSearchError
 from phonesearch.proxy.result import ProxyLoss
+from phonesearch.study.meter import Meter
 from phonesearch.study.record import RecordState, TrialRecord
 from phonesearch.study.settings import RunSettings
 from phonesearch.study.stopwatch import (
     Turn,
-    measured,
     predicted,
     turn_memory_bytes,
     weight_bits,
 )
+from phonesearch.timing.base import Measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Timed:
     number: int
     candidate: Candidate
     estimate: LatencyEstimate | None
-    measured: Speed | None
+    measurement: Measurement | None
     weight_bytes: int
     peak_memory_bytes: int
     error: PhoneSearchError | None
@@ -43,8 +43,8 @@ class Timed:
     @property
     def speed(self) -> Speed | None:
         """The measured times where there are any, else the predicted ones."""
-        if self.measured is not None:
-            return self.measured
+        if self.measurement is not None:
+            return self.measurement.speed
         return self.estimate.speed if self.estimate is not None else None
 
 
@@ -54,7 +54,7 @@ def time_candidate(
     *,
     settings: RunSettings,
     profile: DeviceProfile,
-    scratch: Path,
+    meter: Meter | None,
 ) -> Timed:
     """Predict or measure a candidate's turn. An expected failure is part of the answer.
 
@@ -62,26 +62,31 @@ def time_candidate(
         number: Of the trial.
         candidate: Architecture.
         settings: Of the run.
-        profile: Of the device; a measured one is this machine.
-        scratch: Folder for the exported model of a measurement; left empty.
+        profile: Of the device.
+        meter: Measures on it; None where the profile predicts.
+
+    Raises:
+        PhoneError: If the phone is gone, or cannot be measured now.
     """
     started_s = time.monotonic()
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     turn = Turn(prompt_tokens=settings.prompt_tokens, generate_tokens=settings.generate_tokens)
     bits = weight_bits(profile, settings.engine)
-    estimate, clocked, error = None, None, None
+    estimate, measurement, error = None, None, None
     try:
-        if profile.measured:
-            clocked = measured(candidate, turn=turn, folder=scratch, seed=settings.seed).speed
+        if meter is not None:
+            measurement = meter.measure(candidate, turn, seed=settings.seed)
         else:
             estimate = predicted(candidate, profile, engine=settings.engine, turn=turn)
     except PhoneSearchError as raised:
+        if isinstance(raised, PhoneError) and not raised.is_of_candidate:
+            raise  # no candidate would fare better; --resume times this one again
         error = raised
     return Timed(
         number=number,
         candidate=candidate,
         estimate=estimate,
-        measured=clocked,
+        measurement=measurement,
         weight_bytes=weight_bytes(candidate, weight_bits=bits),
         peak_memory_bytes=turn_memory_bytes(candidate, turn, weight_bits=bits),
         error=error,
@@ -117,7 +122,7 @@ def record_of(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, .
         weight_bytes=timed.weight_bytes,
         peak_memory_bytes=timed.peak_memory_bytes,
         predicted=estimate.speed if estimate else None,
-        measured=timed.measured,
+        measured=timed.measurement.speed if timed.measurement else None,
         prefill_seconds_by_operator=estimate.prefill_seconds_by_operator if estimate else None,
         decode_seconds_by_operator=estimate.decode_seconds_by_operator if estimate else None,
         proxy=proxy,

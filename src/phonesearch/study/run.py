@@ -21,6 +21,8 @@ from phonesearch.errors import PhoneSearchError, RunFolderError, SettingsError
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.evaluate import Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder, locked
+from phonesearch.study.measurements import Kept, keep_measurement
+from phonesearch.study.meter import Meter
 from phonesearch.study.observer import RunObserver, Silent
 from phonesearch.study.prepare import Prepared
 from phonesearch.study.record import TrialRecord
@@ -52,10 +54,15 @@ class _Run:
     prepared: Prepared
     study: optuna.Study
     observer: RunObserver
+    meter: Meter | None
 
 
 def search(
-    folder: RunFolder, prepared: Prepared, *, observer: RunObserver | None = None
+    folder: RunFolder,
+    prepared: Prepared,
+    *,
+    observer: RunObserver | None = None,
+    meter: Meter | None = None,
 ) -> tuple[TrialRecord, ...]:
     """Run the study of a folder to its end, from wherever it stands.
 
@@ -63,6 +70,7 @@ def search(
         folder: A run, new or begun.
         prepared: Made from the folder's own settings, space and profile.
         observer: Told of every step.
+        meter: Measures every candidate; needed where the folder's profile is a measured one.
 
     Returns:
         The records of all finished trials, by number.
@@ -77,6 +85,7 @@ def search(
             prepared=prepared,
             study=open_study(folder),
             observer=observer or Silent(),
+            meter=meter,
         )
         try:
             _to_the_end(run)
@@ -170,13 +179,22 @@ def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool) -> 
 
     def conclude(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, ...]) -> None:
         record = record_of(timed, outcome)
+        if timed.measurement is not None:
+            keep_measurement(
+                folder.path,
+                Kept(
+                    number=record.number,
+                    candidate_id=record.candidate_id,
+                    measurement=timed.measurement,
+                ),
+            )
         keep(run.study, record, settings.speed)
         run.observer.finished(record)
 
     waiting: dict[int, Timed] = {}
     for number, candidate in drawn.items():
         timed = time_candidate(
-            number, candidate, settings=settings, profile=folder.profile, scratch=folder.path
+            number, candidate, settings=settings, profile=folder.profile, meter=run.meter
         )
         if timed.error is not None or timed.speed is None:
             conclude(timed, timed.error or PhoneSearchError("It could not be timed."))

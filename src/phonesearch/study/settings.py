@@ -42,6 +42,9 @@ class RunSettings:
 
     device: str
     """Name of the device profile; its content is copied into the run folder."""
+    measure_on: str | None = None
+    """Machine on which those that may be on the front are measured after the search, as typed:
+    `host`, `adb` or `adb:SERIAL`. None with a device that is measured itself, or not at all."""
     engine: str | None
     """Inference engine of the profile; None is the profile's default."""
     space: str

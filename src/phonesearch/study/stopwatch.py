@@ -1,10 +1,8 @@
-"""The time of one candidate: predicted from its graph, or measured where the device is real."""
+"""The time of one candidate, predicted from its graph; `study/meter.py` measures."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.candidate.count import peak_memory_bytes
@@ -13,9 +11,6 @@ from phonesearch.device.estimate import LatencyEstimate
 from phonesearch.device.profile import DeviceProfile
 from phonesearch.onnx_export.graph import build_structure
 from phonesearch.onnx_export.settings import GraphSettings
-from phonesearch.onnx_export.write import export
-from phonesearch.timing.base import Measurement, TimingSettings
-from phonesearch.timing.host import HostBackend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,30 +42,6 @@ def predicted(
         prompt_tokens=turn.prompt_tokens,
         generate_tokens=turn.generate_tokens,
     )
-
-
-def measured(
-    candidate: Candidate, *, turn: Turn, folder: Path | None = None, seed: int = 0
-) -> Measurement:
-    """Run the turn on this machine with ONNX Runtime, on random int4 weights.
-
-    Args:
-        candidate: Architecture.
-        turn: What is timed.
-        folder: Where the exported model lies meanwhile (about as large as its weights); None
-            is the system's folder for temporary files.
-        seed: Of the weights, which do not change the time.
-
-    Raises:
-        ExportError: If there is no room for the model.
-        TimingError: If it could not be timed.
-    """
-    with tempfile.TemporaryDirectory(prefix=".timing-", dir=folder) as name:
-        model = export(candidate, Path(name), GraphSettings(), seed=seed)
-        return HostBackend().time(
-            model.path,
-            TimingSettings(prompt_tokens=turn.prompt_tokens, generate_tokens=turn.generate_tokens),
-        )
 
 
 def weight_bits(profile: DeviceProfile, engine: str | None) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
@@ -14,6 +15,7 @@ from phonesearch import files
 from phonesearch.device.speed import SpeedObjective
 from phonesearch.errors import RunFolderError
 from phonesearch.study.folder import RunFolder
+from phonesearch.study.measurements import Kept, read_measurements
 from phonesearch.study.record import TrialRecord
 
 STUDY_NAME = "phonesearch"
@@ -96,7 +98,16 @@ def read_records(folder: RunFolder) -> tuple[TrialRecord, ...]:
     found = (
         stored_record(trial, folder) for trial in open_study(folder).get_trials(deepcopy=False)
     )
-    return tuple(record for record in found if record is not None)
+    later = read_measurements(folder.path)
+    return tuple(_with_measurement(record, later) for record in found if record is not None)
+
+
+def _with_measurement(record: TrialRecord, later: Mapping[int, Kept]) -> TrialRecord:
+    """The record, with what was measured of it after the search."""
+    kept = later.get(record.number)
+    if record.measured is not None or kept is None or kept.candidate_id != record.candidate_id:
+        return record
+    return replace(record, measured=kept.measurement.speed)
 
 
 def _database(folder: RunFolder) -> Path:

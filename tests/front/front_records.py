@@ -1,0 +1,79 @@
+"""Trials to make fronts of."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from phonesearch.candidate.config import Candidate, candidate_id
+from phonesearch.device.speed import Span, Speed
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.study.record import TrialRecord
+
+TINY = Candidate(
+    vocab_size=256,
+    hidden_size=64,
+    intermediate_size=128,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+)
+
+
+def speed(decode_tokens_per_s: float) -> Speed:
+    """A turn at that speed, a fifth less to a quarter more."""
+    tpot_s = 1 / decode_tokens_per_s
+
+    def span(value_s: float) -> Span:
+        return Span(value_s=value_s, low_s=value_s * 0.8, high_s=value_s * 1.25)
+
+    return Speed(
+        prompt_tokens=128,
+        generate_tokens=128,
+        ttft=span(2 * tpot_s),
+        tpot=span(tpot_s),
+        turn=span(129 * tpot_s),
+        coverage=0.9,
+    )
+
+
+def trained(
+    number: int,
+    tokens_per_s: float,
+    bits_per_byte: float,
+    *,
+    standard_error: float = 0.001,
+    passed: bool = True,
+    **changes: Any,
+) -> TrialRecord:
+    """A complete trial, its speed predicted."""
+    record = TrialRecord(
+        number=number,
+        state="complete",
+        reason=None,
+        candidate=TINY,
+        candidate_id=candidate_id(TINY),
+        num_parameters=1000,
+        num_non_embedding_parameters=900,
+        weight_bytes=500,
+        peak_memory_bytes=700,
+        predicted=speed(tokens_per_s),
+        measured=None,
+        prefill_seconds_by_operator={"ffn": 1.0},
+        decode_seconds_by_operator={"ffn": 0.01},
+        proxy=ProxyLoss(
+            bits_per_byte=bits_per_byte,
+            standard_error=standard_error,
+            passed_transition=passed,
+            copy_gap_nats=0.5,
+            tokens=1000,
+            seconds=1.0,
+            proxy={"hidden_size": 32},
+            recipe={"tokens": 1000, "seed": 0},
+            curve=((0, 5.0), (1000, 2.0)),
+        ),
+        started_at="2026-11-24T00:00:00+00:00",
+        seconds=2.0,
+    )
+    return dataclasses.replace(record, **changes)
