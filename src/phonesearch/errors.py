@@ -131,10 +131,7 @@ class TrainerExportError(PhoneSearchError, ValueError):
 
 
 class PhoneError(TimingError):
-    """Something about a phone, or on the way to it."""
-
-    is_of_candidate = False
-    """Whether another candidate may fare better; else a search had better stop."""
+    """Something between this computer and a phone went wrong."""
 
 
 class NoAdbError(PhoneError):
@@ -241,18 +238,6 @@ class CableLostError(PhoneUnreachableError):
         )
 
 
-class PhoneGoneError(PhoneUnreachableError):
-    """The phone went in the middle of something and did not come back in time."""
-
-    def __init__(self, *, waited_s: float, serial: str | None = None) -> None:
-        super().__init__(
-            f"{_the_phone(serial)} went while it was measured and did not come back within "
-            f"{waited_s:.0f} s. Replug it, unlock it, and go on; what was finished is kept, and "
-            "nothing of the broken attempt is used.",
-            serial=serial,
-        )
-
-
 class PhoneFullError(PhoneError):
     """The phone has no space left where we write."""
 
@@ -278,36 +263,6 @@ class PhoneTimeoutError(PhoneError):
             f"The phone did not finish {doing} within {timeout_s:.0f} s. Unlock it and look "
             "whether a dialog is open; if it hangs again, replug or restart it."
         )
-
-
-class PhoneNotReadyError(PhoneError):
-    """The phone's kind or state forbids a measurement that could be believed."""
-
-    def __init__(self, reasons: Sequence[str]) -> None:
-        self.reasons = tuple(reasons)
-        super().__init__("The phone cannot be measured now. " + " ".join(reasons))
-
-
-class OtherPhoneError(PhoneError):
-    """Another phone answers than the one that the session began with."""
-
-    def __init__(self, *, serial: str | None = None) -> None:
-        super().__init__(
-            f"{_the_phone(serial)} that answers is not the one that was measured at first. Plug "
-            "that one in again and go on; times of two phones are never mixed."
-        )
-
-
-class RunnerError(PhoneError):
-    """The program on the phone died, hung or refused; nothing of that run is used."""
-
-    is_of_candidate = True
-
-
-class UnsteadyError(PhoneError):
-    """The phone was not the same before and after a measurement, however often it was tried."""
-
-    is_of_candidate = True
 
 
 class RuntimeLibraryError(PhoneError, ValueError):

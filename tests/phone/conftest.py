@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -13,17 +12,10 @@ from typing import Any
 
 import pytest
 from arm_runner import ArmRunner
-from backend_rig import ANYTHING_GOES, Start
 from fakephone_rig import AdbServer, FakePhone, adb_server, serve
 from fakephone_state import State
 from fakephone_state import make_phone as lay_out_phone
 from needs import lack, need
-
-from phonesearch.onnx_export.recipe import Parts
-from phonesearch.phone.adb import Adb
-from phonesearch.phone.backend import PhoneBackend, Protocol
-from phonesearch.phone.runtime import RuntimeLibrary
-from phonesearch.phone.session import Session
 
 
 @pytest.fixture(scope="session")
@@ -99,38 +91,3 @@ def fake_phone(make_phone: Callable[..., FakePhone], adb: AdbServer) -> FakePhon
     phone = make_phone()
     adb.connect(phone)
     return phone
-
-
-@pytest.fixture
-def library(arm_library: Path) -> RuntimeLibrary:
-    """It, as if `phone setup` had taken it."""
-    content = arm_library.read_bytes()
-    return RuntimeLibrary(
-        path=str(arm_library),
-        sha256=hashlib.sha256(content).hexdigest(),
-        size_bytes=len(content),
-        version="1.32.0",
-        api_level=24,
-        source="the wheel for ARM",
-        source_sha256="",
-        warnings=(),
-    )
-
-
-@pytest.fixture
-def start(fake_phone: FakePhone, library: RuntimeLibrary, tmp_path: Path) -> Start:
-    """Starts a session with the one phone."""
-
-    def make(protocol: Protocol = ANYTHING_GOES, **more: Any) -> PhoneBackend:
-        session = Session(Adb.find().choose(fake_phone.serial), library, patience_s=8)
-        return PhoneBackend(
-            session=session,
-            parts=Parts(tmp_path / "parts"),
-            cores=(4, 5),
-            num_threads=2,
-            protocol=protocol,
-            sleep=lambda _: None,
-            **more,
-        )
-
-    return make

@@ -210,15 +210,6 @@ class Adb:
         _check_state(named[0])
         return replace(self, serial=named[0].serial)
 
-    def reconnect(self) -> None:
-        """Ask for a phone that is reached over the network again; over a cable, adb does so itself.
-
-        Whether it worked is not told: `adb connect` gives exit code 0 also when refused.
-        """
-        if self.serial is not None and re.fullmatch(r"\S+:\d+", self.serial):
-            for verb in ("disconnect", "connect"):
-                self._run([verb, self.serial], doing=f"`adb {verb}`", timeout_s=_SHORT_S)
-
     def shell(self, command: str, *, timeout_s: float = _SHORT_S) -> Finished:
         """Run a command line on the phone, its exit code and streams as they come.
 
