@@ -26,11 +26,9 @@ class Limits:
     battery_rise_c: float = 3.0
     """By which the battery may be warmer than at the start, to begin, or warm up in a run."""
     logits: float = 1e-4
-    """Between logits of the phone and of the host, with kernels that round alike, absolute."""
-    typical_logits: float = 0.01
-    """Likewise, the root mean square over that of the logits; see `logits.py`."""
+    """Between logits of the phone and of the host, both in float32, absolute."""
     kernels: float = 0.10
-    """Between the phone's fast kernels and the host's, root mean square, relative."""
+    """Between what is timed and float32, root mean square, relative."""
     tries: int = 3
     """Of one measurement."""
     cool_poll_s: float = 10.0

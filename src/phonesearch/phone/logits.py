@@ -1,17 +1,14 @@
 """Whether the phone computes what the host computes, told before anything is timed.
 
-Two short runs. The first is without KleidiAI's kernels: what is left rounds activations as the
-host does, so that the logits agree to the last digits, and show that the very model ran. The
-second is with the kernels that will be timed, which round otherwise: those are held to a loose
-bound.
+Two short runs. The first is of the same weights with activations kept in float32
+(`accuracy_level` 1): phone and host then agree to the last digits, so that any other model,
+weights or structure would show. The second is of the graph as it is timed, whose kernels round
+activations to int8, each kind of machine in its own way: that is held to a loose bound.
 
-A phone without int8 dot product computes in float32, which the host does with a graph of
-`accuracy_level` 1.
-
-NOTE In deep models a sum that the two machines add up in another order now and then falls on the
-other side of a rounding to int8, and the layers after it carry that on; so the logits may also be
-further apart than the first limit, if they are close on the whole. A wrong model is off by about
-as much as the logits themselves.
+NOTE Comparing int8 runs with each other would show less. Under emulation, with kernels that round
+as the host's do, logits of two layers agreed within 1e-6; but those of 11 layers were 2 % apart, as
+far as int8 is from float32 itself: one sum that falls on the other side of a rounding is carried on
+by all layers after it. Float32 agreed within 1e-5 up to 48 layers.
 """
 
 from __future__ import annotations
@@ -38,8 +35,7 @@ CHECKED: Final = (
 )
 """What is run: a prompt, and a few steps behind it."""
 CHECKED_CAPACITY: Final = 20
-_FLOAT32: Final = 1
-_INT8: Final = 4
+_GRAPH: Final = "check.onnx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +43,14 @@ class Agreement:
     """How far the phone's logits are from the host's."""
 
     largest: float
-    """Difference of any logit, without KleidiAI."""
-    typical: float
-    """Root mean square of the differences over that of the logits, without KleidiAI."""
+    """Difference of any logit in float32."""
     kernels: float
-    """Likewise, with the kernels that are timed."""
-    arithmetic: str
-    """`int8` or `float32`: what the phone multiplies activations in."""
+    """Of what is timed from exact logits: root mean square of the differences over that of the
+    logits."""
 
 
-HostGraph = Callable[[Path, int], Path]
-"""Writes the model with its weights into a folder, for an `accuracy_level`, and says where."""
+HostGraph = Callable[[Path], Path]
+"""Writes the model with its weights and `accuracy_level` 1 into a folder, and says where."""
 
 
 def check_logits(
@@ -65,9 +58,7 @@ def check_logits(
     folder: str,
     host_graph: HostGraph,
     *,
-    num_threads: int,
-    cpus: tuple[int, ...],
-    max_seconds: int,
+    request: RunRequest,
     limits: Limits,
     host_threads: int,
 ) -> Agreement:
@@ -77,10 +68,8 @@ def check_logits(
         session: The phone.
         folder: Of the model, on the phone.
         host_graph: The same model here.
-        num_threads: On the phone.
-        cpus: On the phone.
-        max_seconds: Of a run there.
-        limits: How far they may be apart.
+        request: Whose cores, threads and time limit are those of the phone.
+        limits: How far logits may be apart.
         host_threads: Here.
 
     Raises:
@@ -88,69 +77,58 @@ def check_logits(
         ExportError: If there is no room for the model here.
         PhoneError: If it cannot be run there.
     """
-    request = RunRequest(
-        stretches=CHECKED,
-        num_threads=num_threads,
-        cpus=cpus,
-        is_plain=True,
-        max_seconds=max_seconds,
-    )
+    request = replace(request, stretches=CHECKED, warmup_rounds=0, rounds=1)
     with tempfile.TemporaryDirectory(prefix=".check-") as name:
         here = Path(name)
-        report = session.run(folder, request, dump=here / "plain")
-        session.run(folder, replace(request, is_plain=False), dump=here / "fast")
-        plain, fast = (np.fromfile(here / name, dtype=np.float32) for name in ("plain", "fast"))
-        level = _INT8 if report.has_dot_product else _FLOAT32
+        graph = host_graph(here)
+        session.add(folder, graph, _GRAPH)
+        exact = replace(request, is_plain=True)
+        session.run(folder, exact, graph=_GRAPH, dump=here / "exact")
+        session.run(folder, request, dump=here / "timed")
         expected = expected_output(
-            host_graph(here, level), CHECKED, capacity=CHECKED_CAPACITY, num_threads=host_threads
+            graph, CHECKED, capacity=CHECKED_CAPACITY, num_threads=host_threads
         )
-    return agreement(plain, fast, expected, is_int8=report.has_dot_product, limits=limits)
+        return agreement(_read(here / "exact"), _read(here / "timed"), expected, limits=limits)
+
+
+def _read(path: Path) -> NDArray[np.float32]:
+    return np.fromfile(path, dtype=np.float32)
 
 
 def agreement(
-    plain: NDArray[Any],
-    fast: NDArray[Any],
-    expected: NDArray[Any],
-    *,
-    is_int8: bool,
-    limits: Limits,
+    exact: NDArray[Any], timed: NDArray[Any], expected: NDArray[Any], *, limits: Limits
 ) -> Agreement:
     """How far logits are apart.
 
     Args:
-        plain: Of the phone, without KleidiAI.
-        fast: Of the phone, with what is timed.
-        expected: Of the host.
-        is_int8: Whether the phone multiplies int8.
+        exact: Of the phone, in float32.
+        timed: Of the phone, with the kernels that are timed.
+        expected: Of the host, in float32.
         limits: How far they may be apart.
 
     Raises:
         WrongLogitsError: If they are further apart, of another number, or not finite.
     """
-    if not plain.shape == fast.shape == expected.shape:
+    if not exact.shape == timed.shape == expected.shape:
         raise WrongLogitsError(
-            f"The phone gave {plain.size} and {fast.size} logits and this computer {expected.size}. "
-            "Run `phonesearch phone clean` and try again."
+            f"The phone gave {exact.size} and {timed.size} logits and this computer "
+            f"{expected.size}. Run `phonesearch phone clean` and try again."
         )
     size = float(np.sqrt(np.mean(np.square(expected))))
     found = Agreement(
-        largest=float(np.abs(plain - expected).max()),
-        typical=float(np.sqrt(np.mean(np.square(plain - expected)))) / size,
-        kernels=float(np.sqrt(np.mean(np.square(fast - expected)))) / size,
-        arithmetic="int8" if is_int8 else "float32",
+        largest=float(np.abs(exact - expected).max()),
+        kernels=float(np.sqrt(np.mean(np.square(timed - expected)))) / size,
     )
-    is_right = found.largest < limits.logits or found.typical < limits.typical_logits
-    if not is_right or not np.isfinite(plain).all():
+    if not found.largest < limits.logits:  # nor if it is not a number
         raise WrongLogitsError(
-            f"The phone computes other logits than this computer: they differ by up to "
-            f"{found.largest:.2g} (allowed: {limits.logits:.0e}), {found.typical:.2%} on the whole "
-            f"(allowed: {limits.typical_logits:.0%}). Nothing was timed. Set up another ONNX "
-            "Runtime with `phonesearch phone setup`, and send us this message."
+            f"The phone computes other logits than this computer: in float32 they differ by up to "
+            f"{found.largest:.2g} (allowed: {limits.logits:.0e}). Nothing was timed. Set up "
+            "another ONNX Runtime with `phonesearch phone setup`, and send us this message."
         )
     if not found.kernels < limits.kernels:
         raise WrongLogitsError(
             f"The phone's fast kernels are {found.kernels:.1%} away from exact logits (allowed: "
-            f"{limits.kernels:.0%}); without them it is right. Nothing was timed. Set up another "
+            f"{limits.kernels:.0%}); in float32 it is right. Nothing was timed. Set up another "
             "ONNX Runtime with `phonesearch phone setup`, and send us this message."
         )
     return found

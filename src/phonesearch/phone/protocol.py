@@ -8,9 +8,8 @@ measurement between is thrown away. The reference after one model is the one bef
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -304,9 +303,7 @@ class Bench:
             self.session,
             folder,
             graph,
-            num_threads=request.num_threads,
-            cpus=request.cpus,
-            max_seconds=self._max_seconds,
+            request=request,
             limits=self.limits,
             host_threads=num_physical_cores(),
         )
@@ -345,17 +342,10 @@ class Bench:
 
 
 def host_graph(candidate: Candidate, seed: int) -> HostGraph:
-    """Exports the candidate with random weights of that seed."""
+    """Exports the candidate with random weights of that seed, for float32 arithmetic."""
 
-    def write(folder: Path, accuracy_level: int) -> Path:
-        settings = replace(GraphSettings(), accuracy_level=accuracy_level)
+    def write(folder: Path) -> Path:
+        settings = GraphSettings(accuracy_level=1)
         return export(candidate, folder / "host", settings, seed=seed).path
 
     return write
-
-
-@contextmanager
-def opened(session: Session, **options: Any) -> Iterator[Bench]:
-    """A bench on a session that is opened and closed with it."""
-    with session, Bench(session, **options) as bench:
-        yield bench
