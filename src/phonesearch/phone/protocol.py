@@ -195,7 +195,7 @@ class Bench:
         """
         before = self._fit_report()
         tried = Tried()
-        self._last = self._last or self._time_reference(tried)
+        self._last = self._last or self.time_reference(tried)
         capacity = max(request.capacity, CHECKED_CAPACITY)
         with self.session.placed(model, capacity=capacity) as folder:
             agreement = None
@@ -205,7 +205,7 @@ class Bench:
                 tried.number = number
                 first, earlier = self._first or self._last, self._last
                 report, after = self.steady(folder, request, tried)
-                later = self._last = self._time_reference(tried)
+                later = self._last = self.time_reference(tried)
                 moved = max(earlier.change(later), first.change(later), key=abs)
                 if abs(moved) <= self.limits.reference:
                     return Measured(
@@ -271,7 +271,15 @@ class Bench:
             "cool, out of its case and out of the sun, unplug what charges it fast, and try again."
         )
 
-    def _time_reference(self, tried: Tried) -> ReferenceTime:
+    def time_reference(self, tried: Tried | None = None) -> ReferenceTime:
+        """Time the reference model; before the first time its logits are checked.
+
+        Args:
+            tried: Told what had to be done anew.
+
+        Raises:
+            PhoneError: As `steady`, and if its logits are wrong.
+        """
         if not self._reference_folder:
             self._place_reference()
         request = self.request(
