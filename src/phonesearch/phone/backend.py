@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -27,12 +28,12 @@ from phonesearch.timing.base import Measurement, TimingSettings
 from phonesearch.timing.exchange import WorkerResult
 from phonesearch.timing.probes import DecoderProbe, Probe
 from phonesearch.timing.turn import check_settings, inspect_graph, turn_stretches
-from phonesearch.units import MIB
+from phonesearch.units import KIB, MIB
 
 LAST_CACHE_BYTES: Final = 8 * MIB
-"""Of phones, which do not tell: the L3 of a Snapdragon 8 Gen 2 and of a Dimensity 9200, and about
-what the L3 and system caches of others leave a process. A calibration finds the share that fits
-within an eighth to twice of it."""
+"""Of a phone that does not tell, as most do not tell the shell user. An assumption in the middle of
+what recent ones have (L3 of 4 to 12 MiB); a calibration looks for the share that fits its times, an
+eighth to twice of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +161,18 @@ class PhoneBackend:
         android = f"Android {identity.android}" if identity.android else None
         told = (name, identity.soc, android, identity.fingerprint, f"cores {cores}")
         return ", ".join(filter(None, told))
+
+    def last_cache_bytes(self) -> int:
+        """Size of the last cache of the fastest core that is used, as far as the phone tells.
+
+        Raises:
+            PhoneError: If it cannot be asked.
+        """
+        link = self.bench.session.link
+        command = f"cat /sys/devices/system/cpu/cpu{max(self.bench.cpus)}/cache/index*/size"
+        told = link.held(lambda: link.ask(f"{command} 2>/dev/null", doing="asking for caches"))
+        sizes = [int(size) * KIB for size in re.findall(r"^(\d+)K$", told.stdout, re.MULTILINE)]
+        return max(sizes, default=LAST_CACHE_BYTES)
 
     def time(self, candidate: Candidate, settings: TimingSettings, *, seed: int = 0) -> Measurement:
         """Time a candidate with random weights.
