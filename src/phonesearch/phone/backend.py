@@ -24,6 +24,7 @@ from phonesearch.phone.protocol import Bench, Reference, host_graph
 from phonesearch.phone.pushed import PhoneModel
 from phonesearch.phone.runtime import RuntimeLibrary
 from phonesearch.phone.session import Session
+from phonesearch.phone.sweep import best_choice
 from phonesearch.timing.base import Measurement, TimingSettings
 from phonesearch.timing.exchange import WorkerResult
 from phonesearch.timing.probes import DecoderProbe, Probe
@@ -72,6 +73,7 @@ class PhoneBackend:
         library: RuntimeLibrary,
         settings: PhoneSettings | None = None,
         *,
+        cache: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Nothing is asked of the phone before the `with` block.
@@ -80,8 +82,11 @@ class PhoneBackend:
             adb: With a phone chosen.
             library: ONNX Runtime that is to run there.
             settings: How to measure.
+            cache: Folder of the user's caches that is ours, where a sweep may have kept the best
+                cores of this phone; they are used where `settings` names none.
             clock: How waiting is done.
         """
+        self._cache = cache
         self.settings = settings or PhoneSettings()
         self._adb = adb
         self._library = library
@@ -125,6 +130,10 @@ class PhoneBackend:
                 )
             )
             self._stack = stack.pop_all()
+        if self.settings.cpus is None and self._cache is not None:
+            best = best_choice(self.report.identity, cache=self._cache)
+            if best is not None:
+                self.bench.choose(best.cpus, self.settings.num_threads or best.num_threads)
         return self
 
     def __exit__(
@@ -180,7 +189,8 @@ class PhoneBackend:
         Args:
             candidate: Architecture.
             settings: Lengths, threads and repetitions.
-            seed: Of the weights, which do not change the time.
+            seed: Of the weights, which do not change the time. With the same for all candidates
+                the pools that weights are cut from go over the cable once.
 
         Raises:
             TimingError: If a setting is out of range, or the phone gives no number that can be
