@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import shutil
 import signal
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from fakephone_rig import AdbServer, FakePhone, wait_until
+from fakephone_rig import AdbServer, FakePhone
+from in_use import OTHER, models, phone_adb, replug_when_lost, runtime_library
+from needs import need
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import (
@@ -35,7 +38,7 @@ from phonesearch.errors import (
 from phonesearch.onnx_export.recipe import Parts, RecipeModel, write_recipe
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
-from phonesearch.phone.adb import REMOTE_FOLDER, Adb
+from phonesearch.phone.adb import REMOTE_FOLDER
 from phonesearch.phone.host_twin import expected_output
 from phonesearch.phone.pushed import PhoneModel, RunRequest
 from phonesearch.phone.runtime import RuntimeLibrary
@@ -48,22 +51,25 @@ STRETCHES = (
     Stretch(new_tokens=1, past_tokens=8, steps=3, settling_steps=1),
 )
 REQUEST = RunRequest(stretches=STRETCHES, num_threads=2, cpus=(6, 7), is_plain=True, max_seconds=30)
-OTHER = {"ro.serialno": "FAKE0666", "ro.product.model": "Other Phone 6"}
+both_clients = pytest.mark.parametrize("adb_program", ["debian", "adbutils"], indirect=True)
+
+
+@pytest.fixture
+def adb_program(request: pytest.FixtureRequest) -> str:
+    """Debian's client; both only where they say different things, as each test takes seconds."""
+    if getattr(request, "param", "debian") == "debian":
+        need("adb")
+        return shutil.which("adb") or ""
+    need("adbutils")
+    found = importlib.util.find_spec("adbutils")
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent / "binaries" / "adb")
 
 
 @pytest.fixture(scope="session")
 def library(arm_library: Path) -> RuntimeLibrary:
-    content = arm_library.read_bytes()
-    return RuntimeLibrary(
-        path=str(arm_library),
-        sha256=hashlib.sha256(content).hexdigest(),
-        size_bytes=len(content),
-        version=onnxruntime.__version__,
-        api_level=24,
-        source="a wheel",
-        source_sha256="",
-        warnings=(),
-    )
+    return runtime_library(arm_library)
 
 
 @pytest.fixture
@@ -77,19 +83,10 @@ def model(recipe: RecipeModel) -> PhoneModel:
     return PhoneModel.of_recipe(recipe)
 
 
-def phone_adb(phone: FakePhone) -> Adb:
-    return Adb.find().choose(phone.serial)
-
-
 @pytest.fixture
 def session(fake_phone: FakePhone, library: RuntimeLibrary) -> Iterator[Session]:
     with Session(phone_adb(fake_phone), library, patience_s=15) as opened:
         yield opened
-
-
-def models(phone: FakePhone) -> list[str]:
-    folder = phone.place(f"{REMOTE_FOLDER}/models")
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def place_and_run(session: Session, model: PhoneModel, phone: FakePhone, **changes: Any) -> None:
@@ -99,19 +96,7 @@ def place_and_run(session: Session, model: PhoneModel, phone: FakePhone, **chang
         session.run(folder, replace(REQUEST, max_seconds=3))
 
 
-def replug_after(phone: FakePhone, adb: AdbServer, seconds: float) -> threading.Thread:
-    """Plug it in again once it was lost and some time has passed."""
-
-    def replug() -> None:
-        wait_until(lambda: phone.state.read()["cable"] == "lost", 30)
-        threading.Event().wait(seconds)
-        phone.replug()
-
-    thread = threading.Thread(target=replug, daemon=True)
-    thread.start()
-    return thread
-
-
+@both_clients
 def test_a_model_is_written_there_run_and_taken_away(
     session: Session,
     fake_phone: FakePhone,
@@ -225,31 +210,32 @@ def test_a_runner_that_dies_is_told_and_leaves_nothing(
     assert not fake_phone.processes()
 
 
+@both_clients
 def test_a_cable_pulled_in_a_push_is_waited_for(
     session: Session, fake_phone: FakePhone, adb: AdbServer, model: PhoneModel, tmp_path: Path
 ) -> None:
     fake_phone.update(faults={"lose_push_after_bytes": 500})
-    replugging = replug_after(fake_phone, adb, 0.5)
+    replug_when_lost(fake_phone, after_s=0.5)
     with session.placed(model, capacity=REQUEST.capacity) as folder:
         assert session.run(folder, REQUEST).is_finite
-    replugging.join()
     assert session.link.losses == 1
     assert models(fake_phone) == []
 
 
+@both_clients
 def test_a_run_that_a_lost_cable_broke_is_done_anew(
     session: Session, fake_phone: FakePhone, adb: AdbServer, model: PhoneModel
 ) -> None:
     with session.placed(model, capacity=REQUEST.capacity) as folder:
         fake_phone.update(faults={"lose_on_output": '"samples", "round": 0'})
-        replugging = replug_after(fake_phone, adb, 0.2)
+        replug_when_lost(fake_phone)
         report = session.run(folder, REQUEST)
-    replugging.join()
     assert [len(report.all_samples_s(stretch)) for stretch in range(2)] == [1, 3]
     assert session.link.losses == 1
     assert models(fake_phone) == []
 
 
+@both_clients
 def test_a_phone_that_stays_away_is_told_and_cleaned_when_it_is_back(
     fake_phone: FakePhone, adb: AdbServer, library: RuntimeLibrary, model: PhoneModel
 ) -> None:
@@ -277,18 +263,13 @@ def test_another_phone_in_its_place_is_an_error_and_is_left_alone(
 def test_another_phone_after_a_replug_is_an_error(
     session: Session, fake_phone: FakePhone, adb: AdbServer, model: PhoneModel
 ) -> None:
-    def swap() -> None:
-        wait_until(lambda: fake_phone.state.read()["cable"] == "lost", 30)
-        fake_phone.update(properties=OTHER | {"ro.build.fingerprint": "x';reboot;'"})
-        fake_phone.replug()
-
-    swapping = threading.Thread(target=swap, daemon=True)
-    swapping.start()
+    changes = OTHER | {"ro.build.fingerprint": "x';reboot;'"}
+    replug_when_lost(fake_phone, properties=changes)
     with pytest.raises(AnotherPhoneError):
         place_and_run(session, model, fake_phone, faults={"lose_on_output": '"start"'})
-    swapping.join()
 
 
+@both_clients
 def test_a_phone_that_asks_again_whether_it_may_is_told(
     fake_phone: FakePhone, adb: AdbServer, library: RuntimeLibrary
 ) -> None:

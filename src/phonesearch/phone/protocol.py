@@ -267,7 +267,8 @@ class Bench:
                     continue
             return report, after
         raise UnsteadyPhoneError(
-            f"The phone slows down while it is measured: {why}. Let it cool, out of its case and out of the sun, unplug what charges it fast, and try again."
+            f"The phone slows down while it is measured: {why}. Let it cool, out of its case and "
+            "out of the sun, unplug what charges it fast, and try again."
         )
 
     def time_reference(self, tried: Tried | None = None) -> ReferenceTime:
