@@ -221,14 +221,10 @@ def decoder_probes(
     Raises:
         SettingsError: If none is so small.
     """
-    largest_bytes = _LARGEST_BYTES
-    if largest is not None:
-        largest_bytes = min(largest_bytes, largest * _BYTES_A_WEIGHT)
     candidates = [
         candidate
         for number, point in enumerate(qmc.LatinHypercube(8, seed=seed).random(count))
-        if total_parameters(candidate := _decoder(point, number, largest_bytes))
-        <= (largest or math.inf)
+        if total_parameters(candidate := _decoder(point, number, largest)) <= (largest or math.inf)
     ]
     if not candidates:
         raise SettingsError(f"No decoder has {largest:,} parameters or less. Allow more.")
@@ -289,10 +285,18 @@ def unseen_probes(count: int, *, seed: int, largest: int | None = None) -> tuple
     )
 
 
-def _decoder(point: NDArray[np.float64], number: int, largest_bytes: float) -> Candidate:
+def _decoder(point: NDArray[np.float64], number: int, largest: int | None) -> Candidate:
     """The decoder at a point of the unit cube."""
     width, dim, ratio, attention, group, gated, weights, words = (float(one) for one in point)
-    hidden_size = round(256 * 2 ** (3 * width) / 64) * 64
+    narrowest, largest_bytes, vocab_sizes = 256.0, _LARGEST_BYTES, [512, 4096, 16384, 49152]
+    if largest is not None:  # widths in proportion, with room for a few layers
+        narrowest = min(narrowest, largest**0.5 / 24)
+        largest_bytes = min(largest_bytes, largest * _BYTES_A_WEIGHT)
+    hidden_size = max(round(narrowest * 2 ** (3 * width) / 64), 1) * 64
+    if largest is not None:
+        vocab_sizes = [
+            size for size in vocab_sizes if size == 512 or size * hidden_size < largest / 4
+        ]
     head_dim = (64, 96, 128)[int(3 * dim)]
     heads = max(round(hidden_size * (0.5, 0.75, 1.0, 1.25)[int(4 * attention)] / head_dim), 1)
     divisors = [one for one in range(1, heads + 1) if heads % one == 0]
@@ -300,7 +304,7 @@ def _decoder(point: NDArray[np.float64], number: int, largest_bytes: float) -> C
     intermediate_size = max(round(hidden_size * (1 + 5 * ratio) / 64) * 64, 64)
     ffn_type: FfnType = "gated" if gated < 0.5 else "plain"
     activations: tuple[Activation, ...] = ("silu", "gelu", "relu", "relu2")
-    vocab_size = (512, 4096, 16384, 49152)[int(4 * words)]
+    vocab_size = vocab_sizes[int(len(vocab_sizes) * words)]
     smallest_bytes = min(_SMALLEST_BYTES, largest_bytes / 4)
     num_bytes = smallest_bytes * (largest_bytes / smallest_bytes) ** weights
     a_layer = hidden_size * (
