@@ -10,19 +10,22 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from backend_rig import ANYTHING_GOES, TINY, left
 from fakephone_rig import FakePhone
+from in_use import models, runtime_library
 from needs import need
 from typer.testing import CliRunner, Result
 
+from phonesearch.candidate.config import Candidate
 from phonesearch.candidate.huggingface import to_config
 from phonesearch.cli import app, console
 from phonesearch.phone import backend
-from phonesearch.phone.runtime import RuntimeLibrary
+from phonesearch.phone.backend import PhoneSettings
+from phonesearch.phone.judge import Limits
+from phonesearch.phone.protocol import Reference
+from phonesearch.timing.exchange import Stretch
 
 pytestmark = pytest.mark.adb
 Phonesearch = Callable[..., Result]
@@ -35,17 +38,37 @@ def adb_program() -> str:
     return shutil.which("adb") or ""
 
 
+ANY = 1e9
+
+
 @pytest.fixture
 def phonesearch(
     fake_phone: FakePhone,
-    library: RuntimeLibrary,
+    arm_library: Path,
+    tiny: Candidate,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Phonesearch:
     """The command line, with the ARM library set up and steadiness not asked of an emulator."""
     monkeypatch.setattr(console, "cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setattr("phonesearch.study.meter.installed", lambda _: library)
-    monkeypatch.setattr(backend, "PROTOCOL", replace(ANYTHING_GOES, max_seconds=120))
+    library = runtime_library(arm_library)
+    monkeypatch.setattr("phonesearch.phone.runtime.installed", lambda _: library)
+
+    def settings(*, cpus: tuple[int, ...] | None, num_threads: int | None) -> PhoneSettings:
+        steps = Stretch(new_tokens=1, past_tokens=4, steps=2)
+        return PhoneSettings(
+            cpus=cpus,
+            num_threads=num_threads,
+            reference=Reference(
+                candidate=tiny,
+                stretches=(Stretch(new_tokens=4, past_tokens=0), steps),
+                rounds=1,
+                warmup_rounds=0,
+            ),
+            limits=Limits(drift=ANY, spread=ANY, reference=ANY, cool_poll_s=0.1, cool_patience_s=2),
+        )
+
+    monkeypatch.setattr(backend, "PhoneSettings", settings)
 
     def run(*words: str | Path) -> Result:
         return CliRunner().invoke(app, [str(word) for word in words])
@@ -72,10 +95,10 @@ SEARCH = (
 
 
 def test_time_measures_one_model(
-    fake_phone: FakePhone, phonesearch: Phonesearch, tmp_path: Path
+    fake_phone: FakePhone, phonesearch: Phonesearch, tiny: Candidate, tmp_path: Path
 ) -> None:
     config = tmp_path / "it's a $(touch canary) config.json"
-    config.write_text(json.dumps(to_config(TINY)))
+    config.write_text(json.dumps(to_config(tiny)))
 
     found = phonesearch("time", config, "--device", f"adb:{fake_phone.serial}", "--json",
                         "--prompt", "8", "--generate", "4")  # fmt: skip
@@ -84,9 +107,9 @@ def test_time_measures_one_model(
     told = json.loads(found.stdout)
     assert told["source"] == "measured"
     assert told["device"].startswith("Phonemaker Fake Phone 5")
-    assert told["conditions"]["logits_distance"] < 1e-4
+    assert told["conditions"]["logits"]["largest"] < 1e-4
     assert told["decode_tokens_per_s"] > 0
-    assert left(fake_phone) == {"runner", "lib", "parts"}
+    assert models(fake_phone) == []
 
 
 def test_a_search_predicts_all_and_measures_what_may_be_on_the_front(
@@ -114,8 +137,8 @@ def test_a_search_predicts_all_and_measures_what_may_be_on_the_front(
     assert front["members"]
     assert {member["number"] for member in front["members"]} <= measured
     assert {member["source"] for member in front["members"]} == {"measured"}
-    assert all(json.loads(line)["measurement"]["conditions"]["cores"] for line in lines)
-    assert left(fake_phone) == {"runner", "lib", "parts"}
+    assert all(json.loads(line)["measurement"]["conditions"]["cpus_granted"] for line in lines)
+    assert models(fake_phone) == []
 
 
 def test_a_search_that_loses_the_phone_keeps_what_it_has_and_goes_on(

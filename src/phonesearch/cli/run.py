@@ -178,6 +178,7 @@ def run(
         phonesearch run --resume results/2026-11-24-1312-snapdragon8gen3-1.5B --trials 48
     """
     from phonesearch.cli.console import console
+    from phonesearch.cli.machine import machine_of
     from phonesearch.errors import SettingsError
     from phonesearch.study.folder import open_folder
 
@@ -194,7 +195,7 @@ def run(
                 folder = _with_trials(folder, trials)
             _go_on(folder, shown)
             return
-        predicting, measure_on = _machine(device, measure, profile)
+        predicting, measure_on = machine_of(device, measure, profile)
         settings = _settings(
             device=predicting,
             measure_on=measure_on,
@@ -224,56 +225,6 @@ def _typed(ctx: typer.Context) -> list[str]:
     """Names of the options that stand on the command line."""
     sources: dict[str, Any] = {name: ctx.get_parameter_source(name) for name in ctx.params}
     return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
-
-
-def _machine(device: str, measure: str | None, profile: str | None) -> tuple[str, str | None]:
-    """Where speeds of the search come from, and where its front is measured afterwards.
-
-    Raises:
-        SettingsError: If the options do not go together, or no profile predicts the phone.
-    """
-    from phonesearch.cli.options import one_of
-    from phonesearch.errors import SettingsError
-    from phonesearch.study.meter import HOST, is_phone
-
-    if device != HOST and not is_phone(device):
-        for name, value in (("--measure", measure), ("--profile", profile)):
-            if value is not None:
-                raise SettingsError(
-                    f"{name} goes with `--device host` or `--device adb`; {device!r} is predicted."
-                )
-        return device, None
-    chosen = measure or ("front" if profile is not None or is_phone(device) else "all")
-    if one_of("--measure", chosen, ("front", "all")) == "all":
-        if profile is not None:
-            raise SettingsError("--profile goes with `--measure front`; `all` predicts nothing.")
-        return device, None
-    if profile is not None:
-        return profile, device
-    if not is_phone(device):
-        raise SettingsError(
-            "`--measure front` needs a profile of this machine: make one with `phonesearch device "
-            "calibrate host --out FILE.yaml`, and give it with --profile."
-        )
-    return _profile_of_phone(device), device
-
-
-def _profile_of_phone(device: str) -> str:
-    """The shipped profile of the phone's chip."""
-    from phonesearch.catalog import resolve
-    from phonesearch.errors import NotInCatalogError, SettingsError
-    from phonesearch.phone.adb import Adb
-    from phonesearch.phone.device import survey
-
-    chip = survey(Adb.find().choose(device.partition(":")[2] or None)).identity.soc_model
-    try:
-        return resolve(chip or "", "device_profiles").stem
-    except NotInCatalogError:
-        raise SettingsError(
-            f"No shipped profile predicts the chip of this phone ({chip or 'unknown'}). Name the "
-            "one that is most like it with --profile (`phonesearch device list`), or measure every "
-            "candidate with `--measure all`."
-        ) from None
 
 
 def _settings(
@@ -352,10 +303,10 @@ def _default_folder(settings: RunSettings) -> Path:
 def _start(settings: RunSettings, path: Path, shown: Console) -> None:
     from phonesearch import files
     from phonesearch.catalog import resolve
+    from phonesearch.cli.machine import profile_of
     from phonesearch.device.profile import read_profile
     from phonesearch.space.schema import SearchSpace
     from phonesearch.study.folder import check_new, create
-    from phonesearch.study.meter import profile_of
 
     space_file = resolve(settings.space, "search_spaces")
     device_file = resolve(profile_of(settings.device), "device_profiles")
@@ -393,12 +344,11 @@ def _prepare(
 
 
 def _search(folder: RunFolder, prepared: Prepared, shown: Console) -> None:
-    from phonesearch.cli.console import cache_dir
+    from phonesearch.cli.machine import opened_meter
     from phonesearch.cli.results import print_results
     from phonesearch.errors import PhoneError
     from phonesearch.front.confirm import confirm
     from phonesearch.report.build import build
-    from phonesearch.study.meter import open_meter
     from phonesearch.study.run import search
     from phonesearch.study.store import read_records
 
@@ -407,13 +357,11 @@ def _search(folder: RunFolder, prepared: Prepared, shown: Console) -> None:
     target = settings.device if folder.profile.measured else settings.measure_on
     try:
         # Opened before the search, so that a phone that cannot be measured costs no hours.
-        meter = None
-        if target is not None:
-            meter = open_meter(target, cache_dir=cache_dir(), folder=folder.path, say=shown.say)
-        after = settings.measure_on is not None
-        search(folder, prepared, observer=shown, meter=None if after else meter)
-        if meter is not None and after:
-            confirm(folder, meter, observer=shown)
+        with opened_meter(target, folder=folder.path) as meter:
+            after = settings.measure_on is not None
+            search(folder, prepared, observer=shown, meter=None if after else meter)
+            if meter is not None and after:
+                confirm(folder, meter, observer=shown)
     except KeyboardInterrupt:
         shown.close()
         typer.echo(

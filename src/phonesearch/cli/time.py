@@ -44,10 +44,9 @@ def time(
     import json
 
     from phonesearch.candidate.huggingface import read_candidate
-    from phonesearch.cli.console import cache_dir
+    from phonesearch.cli.machine import opened_meter, profile_of
     from phonesearch.device.profile import read_profile
     from phonesearch.errors import ProfileError
-    from phonesearch.study.meter import open_meter, profile_of
     from phonesearch.study.stopwatch import Turn, predicted, weight_bits
 
     candidate = read_candidate(config)
@@ -59,10 +58,9 @@ def time(
     turn = Turn(prompt_tokens=prompt, generate_tokens=generate)
     extra: dict[str, Any]
     if profile.measured:
-        meter = open_meter(
-            device, cache_dir=cache_dir(), say=lambda line: typer.echo(line, err=True)
-        )
-        measurement = meter.measure(candidate, turn)
+        with opened_meter(device) as meter:
+            assert meter is not None
+            measurement = meter.measure(candidate, turn)
         speed = measurement.speed
         extra = {
             "source": "measured",

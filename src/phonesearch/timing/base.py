@@ -47,7 +47,8 @@ class Measurement:
     peak_memory_bytes: int | None
     """Highest resident memory of the measuring process, where the system tells it."""
     conditions: Mapping[str, Any] = field(default_factory=dict)
-    """What else was done and noted, as JSON: on a phone its heat, clocks, cores and library."""
+    """How it was measured and in what state the device was, for whoever doubts it; plain JSON.
+    Empty on the host."""
 
     @property
     def speed(self) -> Speed:
