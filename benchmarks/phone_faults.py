@@ -133,7 +133,7 @@ def one(
     if fault == IN_PUSH:
         at_s = 0.0
         table.arm_push(draw.choice([draw.randrange(1, 20_000), draw.randrange(1, 25_000_000)]))
-    mend_after_s = draw.choice([None, draw.uniform(0.2, 3.0)])
+    mend_after_s = draw.choice([None, draw.uniform(0.2, 2.0)])
     strike = Strike(table, FAULTS[fault], at_s, mend_after_s)
     strike.start()
     result, seconds = attempt(measure, serial)
@@ -189,7 +189,7 @@ def main() -> None:
         measure(table.phone.serial)
         usual_s = time.monotonic() - start
         clean(Adb.find().choose(table.phone.serial))
-        print(f"{typed.adb}: a measurement with everything to push takes {usual_s:.1f} s")
+        print(f"{typed.adb}: a measurement with everything to push takes {usual_s:.1f} s", flush=True)
         for fault in typed.only or FAULTS:
             for number in range(typed.trials):
                 seed = typed.seed * 1000 + number

@@ -35,7 +35,7 @@ STRETCHES = (
     Stretch(new_tokens=1, past_tokens=16, steps=4, settling_steps=2),
 )
 ROUNDS = 40
-MAX_SECONDS = 8
+MAX_SECONDS = 6
 TINY = Candidate(
     vocab_size=256,
     hidden_size=64,
@@ -81,7 +81,7 @@ def _identity(adb: Adb) -> str:
     return adb.ask("getprop ro.build.fingerprint; getprop ro.serialno").stdout.strip()
 
 
-def _back(serial: str, identity: str, patience_s: float = 5.0) -> Adb:
+def _back(serial: str, identity: str, patience_s: float = 3.0) -> Adb:
     end = time.monotonic() + patience_s
     while True:
         try:
@@ -116,7 +116,7 @@ def _once(
         f"./libonnxruntime.so --model model.onnx --threads 2 --cpus 4,5,6,7 --capacity 24 "
         f"--warmup-rounds 1 --rounds {ROUNDS} {asked} --max-seconds {MAX_SECONDS} --dump logits "
         "--config mlas.disable_kleidiai 1",
-        timeout_s=MAX_SECONDS + 5,
+        timeout_s=MAX_SECONDS + 3,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.endswith("}")]
     if not lines or lines[-1].get("event") != "end" or not lines[-1].get("ok"):
