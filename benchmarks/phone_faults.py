@@ -189,7 +189,8 @@ def main() -> None:
         measure(table.phone.serial)
         usual_s = time.monotonic() - start
         clean(Adb.find().choose(table.phone.serial))
-        print(f"{typed.adb}: a measurement with everything to push takes {usual_s:.1f} s", flush=True)
+        head = f"{typed.adb}: a measurement with everything to push takes {usual_s:.1f} s"
+        print(head, flush=True)
         for fault in typed.only or FAULTS:
             for number in range(typed.trials):
                 seed = typed.seed * 1000 + number
