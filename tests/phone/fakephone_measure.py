@@ -111,8 +111,7 @@ def _once(
     )
     done = adb.shell(
         f"cd {REMOTE_FOLDER} && chmod 755 runner && "
-        # ONNX Runtime keeps telemetry in $TMPDIR (/data/local/tmp) and $HOME unless told not to.
-        "ORT_DISABLE_TELEMETRY=1 TMPDIR=. HOME=. LD_LIBRARY_PATH=. exec ./runner --lib "
+        "LD_LIBRARY_PATH=. exec ./runner --lib "
         f"./libonnxruntime.so --model model.onnx --threads 2 --cpus 4,5,6,7 --capacity 24 "
         f"--warmup-rounds 1 --rounds {ROUNDS} {asked} --max-seconds {MAX_SECONDS} --dump logits "
         "--config mlas.disable_kleidiai 1",
