@@ -25,6 +25,20 @@
       - PhoneFullError       no space left on it
       - PhoneFileError       a file on it is missing or may not be written
       - PhoneTimeoutError    a command took too long
+      - PhoneMemoryError     too little memory left on it for a model
+      - PhoneNotFitError     it is in no state to be measured (battery saver, hot)
+      - AnotherPhoneError    another one than the session began with
+      - UnsteadyPhoneError   it slowed down, or two measurements do not agree
+      - WrongLogitsError     it computes other numbers than this computer
+      - RunnerError          our program on it did not end as it should
+        - RunnerStartError     the phone does not start it
+        - WrongLibraryError    it cannot load the ONNX Runtime that it was given
+        - CoresWithheldError   the system does not give it the cores that were asked for
+        - IllegalInstructionError  an instruction that the processor does not have
+        - RunnerAbortedError   a library gave up
+        - RunnerKilledError    the system ended it, as when memory runs out
+        - RunnerCrashedError   it touched memory that is not its own
+        - RunnerHungError      it did not end in time
       - RuntimeLibraryError  no ONNX Runtime for the phone, or not a usable one
   - CorpusError              text that cannot be read, or too little of it
   - ProxyError               a short training failed (NaN, out of memory)
@@ -241,11 +255,21 @@ class CableLostError(PhoneUnreachableError):
 class PhoneFullError(PhoneError):
     """The phone has no space left where we write."""
 
-    def __init__(self, doing: str) -> None:
+    def __init__(
+        self, doing: str, *, needed_bytes: int | None = None, free_bytes: int | None = None
+    ) -> None:
         self.doing = doing
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+        if needed_bytes is None or free_bytes is None:
+            what = f"The phone's storage was full while {doing}."
+        else:
+            what = (
+                f"The phone has {free_bytes / 1e6:,.0f} MB free in /data/local/tmp, and {doing} "
+                f"needs {needed_bytes / 1e6:,.0f} MB."
+            )
         super().__init__(
-            f"The phone's storage was full while {doing}. Free some, or remove what we left there "
-            "with `phonesearch phone clean`."
+            f"{what} Free some, or remove what we left there with `phonesearch phone clean`."
         )
 
 
@@ -263,6 +287,74 @@ class PhoneTimeoutError(PhoneError):
             f"The phone did not finish {doing} within {timeout_s:.0f} s. Unlock it and look "
             "whether a dialog is open; if it hangs again, replug or restart it."
         )
+
+
+class PhoneMemoryError(PhoneError):
+    """A model needs more memory than the phone has left; Android would kill it."""
+
+
+class PhoneNotFitError(PhoneError):
+    """The phone is in a state, or of a kind, whose numbers cannot be believed."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"The phone cannot be measured now:{lines}")
+
+
+class AnotherPhoneError(PhoneError):
+    """Another phone answers than the one that a session began with."""
+
+
+class UnsteadyPhoneError(PhoneError):
+    """The phone slowed down or changed its speed, so that its times say nothing."""
+
+
+class WrongLogitsError(PhoneError):
+    """The phone computes other numbers from the same model than this computer does."""
+
+
+class RunnerError(PhoneError):
+    """The runner on the phone did not end as it should; nothing of that run is used."""
+
+    def __init__(self, message: str, *, exit_code: int, stage: str | None = None) -> None:
+        self.exit_code = exit_code
+        """Above 128: the signal that ended it, and 128."""
+        self.stage = stage
+        """Where it gave up, in its own word; None if it did not say."""
+        super().__init__(message)
+
+
+class RunnerStartError(RunnerError):
+    """The phone does not start the runner."""
+
+
+class WrongLibraryError(RunnerError):
+    """The runner cannot load the ONNX Runtime that it was given."""
+
+
+class CoresWithheldError(RunnerError):
+    """The system does not give the runner the cores that were asked for."""
+
+
+class IllegalInstructionError(RunnerError):
+    """An instruction that the processor does not have (SIGILL)."""
+
+
+class RunnerAbortedError(RunnerError):
+    """A library gave up (SIGABRT)."""
+
+
+class RunnerKilledError(RunnerError):
+    """The system ended the runner (SIGKILL), as when memory runs out."""
+
+
+class RunnerCrashedError(RunnerError):
+    """The runner touched memory that is not its own (SIGSEGV, SIGBUS)."""
+
+
+class RunnerHungError(RunnerError):
+    """The runner did not end in time (SIGALRM, which it sets itself)."""
 
 
 class RuntimeLibraryError(PhoneError, ValueError):

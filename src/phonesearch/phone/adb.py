@@ -210,6 +210,16 @@ class Adb:
         _check_state(named[0])
         return replace(self, serial=named[0].serial)
 
+    def connect_again(self) -> None:
+        """Have adb look at once for a phone that it reaches over the network, whatever it knows.
+
+        Raises:
+            PhoneTimeoutError: If that takes too long.
+        """
+        assert self.serial is not None, "choose a phone first"
+        for word in ("disconnect", "connect"):
+            self._run([word, self.serial], doing=f"`adb {word}`", timeout_s=_SHORT_S)
+
     def shell(self, command: str, *, timeout_s: float = _SHORT_S) -> Finished:
         """Run a command line on the phone, its exit code and streams as they come.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from phonesearch.device.speed import Span, Speed
 
@@ -46,6 +46,9 @@ class Measurement:
     """Runtime and version, with the weight width."""
     peak_memory_bytes: int | None
     """Highest resident memory of the measuring process, where the system tells it."""
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """How it was measured and in what state the device was, for whoever doubts it; plain JSON.
+    Empty on the host."""
 
     @property
     def speed(self) -> Speed:

@@ -1,0 +1,159 @@
+"""One phone for as long as it is used: told from others, waited for when its cable was pulled."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from phonesearch.errors import (
+    AnotherPhoneError,
+    NoDeviceError,
+    OfflineError,
+    PhoneError,
+    PhoneUnreachableError,
+)
+from phonesearch.phone.adb import Adb, Finished, quoted
+from phonesearch.phone.adb_words import printable
+from phonesearch.phone.clean import FIND_LEFTOVERS, parse_pids
+from phonesearch.phone.clock import Clock
+
+T = TypeVar("T")
+
+PATIENCE_S: Final = 60.0
+"""For which a phone that went is waited for."""
+_POLL_S: Final = 1.0
+_REPEATS: Final = 2
+_WHO: Final = ("ro.serialno", "ro.build.fingerprint", "ro.product.model")
+
+
+class Link:
+    """The connection to one phone."""
+
+    def __init__(
+        self, adb: Adb, *, patience_s: float = PATIENCE_S, clock: Clock | None = None
+    ) -> None:
+        """Nothing is asked of the phone yet.
+
+        Args:
+            adb: With a phone chosen.
+            patience_s: How long to wait for it when it is gone.
+            clock: How waiting is done.
+        """
+        assert adb.serial is not None, "choose a phone first"
+        self.adb = adb
+        self.serial = adb.serial
+        self.losses = 0
+        """How often it went and came back."""
+        self._patience_s = patience_s
+        self._clock = clock or Clock()
+        self._who: str | None = None
+        self._is_same = True
+        """Whether no other phone has answered in its place."""
+        self._doomed: set[str] = set()
+
+    def contact(self) -> None:
+        """Make sure that it is there and the same phone, with nothing of ours running on it and
+        nothing that was to be removed.
+
+        Raises:
+            AnotherPhoneError: If it is another.
+            PhoneUnreachableError, PhoneTimeoutError: If it is not there, or hangs.
+        """
+        left = parse_pids(self.ask(FIND_LEFTOVERS, doing="looking for processes").stdout)
+        if left:
+            self.adb.ask(quoted("kill", "-9", *map(str, left)), doing="ending processes")
+        if self._doomed:
+            self.adb.ask(quoted("rm", "-rf", *sorted(self._doomed)), doing="removing files")
+            self._doomed.clear()
+
+    def ask(self, command: str, *, timeout_s: float = 30.0, doing: str = "asking") -> Finished:
+        """As `Adb.ask`, of this phone and no other: what is answered came from it.
+
+        Raises:
+            AnotherPhoneError: If another phone answers.
+            PhoneError: As `Adb.ask`.
+        """
+        mark = secrets.token_hex(8)
+        told = " ".join(f'"$(getprop {name})"' for name in _WHO)
+        done = self.adb.ask(
+            f"printf '{mark}%s|%s|%s{mark}\\n' {told}\n{command}", timeout_s=timeout_s, doing=doing
+        )
+        _, who, answer = done.stdout.split(mark, 2) if done.stdout.count(mark) > 1 else 3 * ("",)
+        if self._who is None:
+            self._who = who
+        if who != self._who:
+            self._is_same = False
+            raise AnotherPhoneError(
+                f"Another phone answers as {self.serial!r} than the one that this began with "
+                f"({_model(who)} in place of {_model(self._who)}). Plug the first one in again; "
+                "speeds of two phones are not put together."
+            )
+        return Finished(
+            exit_code=done.exit_code, stdout=answer.removeprefix("\n"), stderr=done.stderr
+        )
+
+    def held(self, doing: Callable[[], T]) -> T:
+        """What `doing` gives; if the phone goes meanwhile, it is waited for and `doing` done anew,
+        at most twice.
+
+        Args:
+            doing: Something that can be begun again.
+
+        Raises:
+            PhoneUnreachableError: If the phone stays away, or goes a third time.
+            AnotherPhoneError: If another one comes back.
+            PhoneError: Whatever else `doing` raises.
+        """
+        for _ in range(_REPEATS):
+            try:
+                return doing()
+            except PhoneUnreachableError as error:
+                self.wait(error)
+        return doing()
+
+    def wait(self, lost: PhoneUnreachableError) -> None:
+        """Until the phone is back.
+
+        Args:
+            lost: How it went, which is raised if it does not come back.
+
+        Raises:
+            PhoneUnreachableError: If it stays away.
+            AnotherPhoneError: If another one comes back.
+        """
+        end = self._clock.now() + self._patience_s
+        while True:
+            try:
+                self.adb.choose(self.serial)
+                self.contact()
+            except PhoneUnreachableError as error:
+                if self._clock.now() >= end:
+                    raise error from lost
+                self._nudge(error)
+                self._clock.sleep(_POLL_S)
+            else:
+                self.losses += 1
+                return
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder of ours: now, or when the phone is back. Never raises a `PhoneError`."""
+        self._doomed.add(folder)
+        if not self._is_same:
+            return
+        try:
+            self.contact()
+        except PhoneError:
+            return  # at the next contact, or when the next session begins
+
+    def _nudge(self, error: PhoneUnreachableError) -> None:
+        """Over the network adb looks for a phone that went only every 10 s."""
+        if re.fullmatch(r".+:\d+", self.serial) and isinstance(
+            error, (NoDeviceError, OfflineError)
+        ):
+            self.adb.connect_again()
+
+
+def _model(who: str) -> str:
+    return repr(printable(who.rpartition("|")[2]) or "nothing")

@@ -1,0 +1,340 @@
+"""A phone in use: our program and library on it, models laid there and taken away again, runs.
+
+    /data/local/tmp/phonesearch/
+        bin/            the runner and ONNX Runtime, pushed once, by hash
+        parts/          random numbers that weights are cut from, pushed once, by hash
+        models/ID/      one model; removed when it is done with, or at the next contact
+
+Files come under another name and get their own once their hash agrees, so that one that is there
+is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from phonesearch.errors import (
+    IllegalInstructionError,
+    PhoneError,
+    PhoneFileError,
+    PhoneFullError,
+    PhoneMemoryError,
+    RunnerHungError,
+)
+from phonesearch.onnx_export.fragment import DATA_FILE
+from phonesearch.onnx_export.write import GRAPH_FILE
+from phonesearch.phone.adb import REMOTE_FOLDER, Adb, quoted
+from phonesearch.phone.adb_words import said
+from phonesearch.phone.clock import Clock
+from phonesearch.phone.hazards import SPARE_BYTES
+from phonesearch.phone.link import PATIENCE_S, Link
+from phonesearch.phone.pushed import PhoneModel, RunRequest
+from phonesearch.phone.readings import parse_free, parse_memory
+from phonesearch.phone.runner import RUNNER
+from phonesearch.phone.runner_output import RunReport, failure, last_word, read_report
+from phonesearch.phone.runtime import RuntimeLibrary
+from phonesearch.units import MIB, format_bytes
+
+_BIN: Final = f"{REMOTE_FOLDER}/bin"
+_PARTS: Final = f"{REMOTE_FOLDER}/parts"
+_MODELS: Final = f"{REMOTE_FOLDER}/models"
+_RECIPE: Final = "model.recipe"
+_DUMP: Final = "output"
+_RUN: Final = (
+    # ONNX Runtime keeps telemetry in $TMPDIR and $HOME unless told not to.
+    "ORT_DISABLE_TELEMETRY=1 TMPDIR=. HOME=. LD_LIBRARY_PATH=../../bin exec ../../bin/runner"
+)
+_GRACE_S: Final = 30.0
+"""That adb is given beyond the time after which the runner ends itself."""
+_WEIGHTS_SECONDS: Final = 600
+_HASH_TIMEOUT_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    local: Path
+    remote: str
+    sha256: str
+    mode: str = "644"
+
+
+class Session:
+    """One phone in use; a context manager."""
+
+    def __init__(
+        self,
+        adb: Adb,
+        library: RuntimeLibrary,
+        *,
+        patience_s: float = PATIENCE_S,
+        clock: Clock | None = None,
+    ) -> None:
+        """Nothing is done to the phone before the `with` block.
+
+        Args:
+            adb: With a phone chosen.
+            library: That is to run there.
+            patience_s: How long to wait for the phone when its cable was pulled.
+            clock: How waiting is done.
+        """
+        self.link = Link(adb, patience_s=patience_s, clock=clock)
+        self.library = library
+        self.runner_sha256 = _sha256(RUNNER)
+        self.pushed_bytes = 0
+        """That went over the cable so far."""
+        self._there: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Lay out our folder, with runner and library.
+
+        Raises:
+            PhoneError: If that cannot be done.
+        """
+        self.link.held(self._open)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the models away; runner, library and parts stay for the next time."""
+        self.link.remove(_MODELS)
+
+    def _open(self) -> None:
+        self.link.contact()
+        command = f"rm -rf {_MODELS}; mkdir -p {_BIN} {_PARTS} {_MODELS}"
+        done = self.link.ask(command, timeout_s=120.0, doing="making our folder")
+        if done.exit_code:
+            raise PhoneFileError(
+                f"The phone does not let us make {REMOTE_FOLDER}. It said: {said(done.stderr)}. "
+                "Run `phonesearch phone clean`; if it still does not, the maker of the phone has "
+                "closed /data/local/tmp."
+            )
+        self._deliver(
+            [
+                _File(local=RUNNER, remote=f"{_BIN}/runner", sha256=self.runner_sha256, mode="755"),
+                _File(
+                    local=Path(self.library.path),
+                    remote=f"{_BIN}/libonnxruntime.so",
+                    sha256=self.library.sha256,
+                ),
+            ]
+        )
+
+    @contextmanager
+    def placed(self, model: PhoneModel, *, capacity: int) -> Iterator[str]:
+        """Lay a model on the phone, its weights written there; and take it away, whatever happens.
+
+        Args:
+            model: What to lay there.
+            capacity: Positions in the cache of the largest run, for the memory that it takes.
+
+        Yields:
+            Its folder on the phone, for `run`.
+
+        Raises:
+            PhoneFullError: If it does not fit, with 64 MiB to spare.
+            PhoneMemoryError: If the phone has not the memory to run it.
+            PhoneError: If it cannot be brought there otherwise.
+        """
+        folder = f"{_MODELS}/{secrets.token_hex(6)}"
+        try:
+            self.link.held(lambda: self._place(folder, model, capacity))
+            yield folder
+        finally:
+            self.link.remove(folder)
+
+    def _place(self, folder: str, model: PhoneModel, capacity: int) -> None:
+        self.link.contact()
+        files = [
+            _File(local=part, remote=f"{_PARTS}/{part.name}", sha256=part.name)
+            for part in model.parts
+        ]
+        for local, name in (
+            (model.graph, GRAPH_FILE),
+            (model.recipe, _RECIPE),
+            (model.data, DATA_FILE),
+        ):
+            if local is not None:
+                files.append(_File(local=local, remote=f"{folder}/{name}", sha256=_sha256(local)))
+        self.link.ask(f"mkdir -p {quoted(folder)}", doing="making a folder")
+        self._deliver(files, more_bytes=model.data_bytes, memory_bytes=model.memory_bytes(capacity))
+        if model.recipe is not None:
+            self._write_weights(folder, model.data_bytes)
+
+    def _write_weights(self, folder: str, data_bytes: int) -> None:
+        doing = "writing the weights on the phone"
+        words = quoted(
+            *("--write-weights", _RECIPE, DATA_FILE, "--parts", "../../parts"),
+            *("--max-seconds", str(_WEIGHTS_SECONDS)),
+        )
+        text, errors, exit_code = self._started(folder, words, _WEIGHTS_SECONDS, doing)
+        end = last_word(text)
+        if end is None:
+            raise failure(text, errors, exit_code, doing=doing, version=None)
+        if end.get("bytes") != data_bytes:
+            raise PhoneFileError(
+                f"The phone wrote {end.get('bytes')} bytes of weights and not {data_bytes}. Run "
+                "`phonesearch phone clean` and try again."
+            )
+
+    def run(self, folder: str, request: RunRequest, *, dump: Path | None = None) -> RunReport:
+        """Run a model that was placed; a run that a lost cable broke is done anew.
+
+        Args:
+            folder: Of the model, on the phone.
+            request: What to run.
+            dump: Where the last output of the last run is to go on this computer, as float32.
+
+        Raises:
+            RunnerError: If the runner did not come to its end; by what ended it.
+            CableLostError: If the phone stays away, or goes a third time.
+            PhoneError: If it fails otherwise.
+        """
+        try:
+            return self.link.held(lambda: self._run(folder, request, dump))
+        except RunnerHungError:  # may be a spell of the phone's; once only, as it takes so long
+            self.link.held(self.link.contact)
+            return self.link.held(lambda: self._run(folder, request, dump))
+        except IllegalInstructionError as error:
+            if request.is_plain:
+                raise
+            try:
+                plain = replace(request, is_plain=True)
+                self.link.held(lambda: self._run(folder, plain, None))
+            except PhoneError:
+                raise error from None
+            raise IllegalInstructionError(
+                f"{error} Without the kernels of KleidiAI it runs, so they are what this phone "
+                "cannot run.",
+                exit_code=error.exit_code,
+            ) from error
+
+    def _run(self, folder: str, request: RunRequest, dump: Path | None) -> RunReport:
+        doing = "running a model on the phone"
+        words = request.words(
+            library="../../bin/libonnxruntime.so",
+            model=GRAPH_FILE,
+            dump=_DUMP if dump is not None else None,
+        )
+        text, errors, exit_code = self._started(folder, quoted(*words), request.max_seconds, doing)
+        report = read_report(text, num_stretches=len(request.stretches), rounds=request.rounds)
+        if report is None:
+            raise failure(text, errors, exit_code, doing=doing, version=self.library.version)
+        if dump is not None:
+            self.link.adb.pull(f"{folder}/{_DUMP}", dump)
+        return report
+
+    def _started(
+        self, folder: str, words: str, max_seconds: int, doing: str
+    ) -> tuple[str, str, int]:
+        done = self.link.ask(
+            f"cd {quoted(folder)} && {_RUN} {words}",
+            timeout_s=max_seconds + _GRACE_S,
+            doing=doing,
+        )
+        return done.stdout, done.stderr, done.exit_code
+
+    def _deliver(
+        self, files: Sequence[_File], *, more_bytes: int = 0, memory_bytes: int = 0
+    ) -> None:
+        """Push what is not there yet.
+
+        Args:
+            files: To be there afterwards.
+            more_bytes: That will be written there besides.
+            memory_bytes: That will be needed.
+        """
+        files = [file for file in files if file.remote not in self._there]
+        missing = [
+            file
+            for file, found in zip(files, self._hashes(files, suffix=""), strict=True)
+            if found != file.sha256
+        ]
+        sizes = sum(file.local.stat().st_size for file in missing if file.local.is_file())
+        self._check_room(sizes + more_bytes, memory_bytes)
+        try:
+            for file in missing:
+                self.link.adb.push(file.local, f"{file.remote}.part")
+                self.pushed_bytes += file.local.stat().st_size
+            for file, found in zip(missing, self._hashes(missing, suffix=".part"), strict=True):
+                if found != file.sha256:
+                    raise PhoneFileError(
+                        f"{file.local.name} did not arrive whole on the phone. Use another cable "
+                        "or port, and try again."
+                    )
+            self._name(missing)
+        except PhoneError:
+            for file in missing:
+                self.link.remove(f"{file.remote}.part")
+            raise
+        self._there |= {file.remote for file in files if file.remote.startswith(_PARTS)}
+
+    def _hashes(self, files: Sequence[_File], *, suffix: str) -> list[str]:
+        if not files:
+            return []
+        command = "\n".join(
+            f"sha256sum < {quoted(file.remote + suffix)} || echo none" for file in files
+        )
+        done = self.link.ask(
+            f"exec 2>/dev/null\n{command}", timeout_s=_HASH_TIMEOUT_S, doing="hashing"
+        )
+        found = [line.split(" ")[0] for line in done.stdout.splitlines()]
+        if len(found) != len(files):
+            raise PhoneFileError(
+                "The phone does not tell the hashes of files (sha256sum). Send us the output of "
+                "`phonesearch phone doctor --json`."
+            )
+        return found
+
+    def _name(self, files: Sequence[_File]) -> None:
+        commands = [
+            f"chmod {file.mode} {quoted(file.remote + '.part')} && "
+            f"mv -f {quoted(file.remote + '.part', file.remote)}"
+            for file in files
+        ]
+        if not commands:
+            return
+        done = self.link.ask(" && ".join(commands), doing="naming files")
+        if done.exit_code:
+            raise PhoneFileError(
+                f"Files could not be put in their places in {REMOTE_FOLDER}. The phone said: "
+                f"{said(done.stderr)}. Run `phonesearch phone clean` and try again."
+            )
+
+    def _check_room(self, new_bytes: int, memory_bytes: int) -> None:
+        done = self.link.ask(
+            "df -k /data/local/tmp; echo; echo; cat /proc/meminfo", doing="asking for space"
+        )
+        space, _, memory = done.stdout.partition("\n\n")
+        free = parse_free(space)
+        needed = new_bytes + SPARE_BYTES
+        if free is not None and free < needed and new_bytes:
+            raise PhoneFullError("this model", needed_bytes=needed, free_bytes=free)
+        available = parse_memory(memory).available_bytes
+        if available is not None and available < memory_bytes:
+            raise PhoneMemoryError(
+                f"{format_bytes(available)} of the phone's memory are available and the model "
+                f"needs about {format_bytes(memory_bytes)}; Android would kill it. Close apps or "
+                "restart the phone, or use smaller candidates."
+            )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(4 * MIB):
+                digest.update(chunk)
+    except OSError as error:
+        raise PhoneFileError(f"{path} cannot be read: {error.strerror}.") from error
+    return digest.hexdigest()
