@@ -1,7 +1,8 @@
 """Faults struck into measurements on the fake phone, at random moments, and what came of each.
 
 For every kind of fault, every trial starts a measurement, strikes once, and in half of the trials
-mends the fault a while later (replug, consent, space). What the measurement did is then one of
+mends the fault a while later (replug, consent, space). Trials that were over too early are made up
+for by more, up to as many again. What the measurement did is then one of
 
     went on       it gave a result, whole and of the right phone
     clear error   it raised a `PhoneSearchError`
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import math
 import os
 import random
 import shutil
@@ -185,14 +187,17 @@ def main() -> None:
     with bench(typed.adb, typed.seed) as table, measurement() as measure:
         good = measure(table.phone.serial)
         clean(Adb.find().choose(table.phone.serial))
-        start = time.monotonic()
-        measure(table.phone.serial)
-        usual_s = time.monotonic() - start
-        clean(Adb.find().choose(table.phone.serial))
+        usual_s = math.inf
+        for _ in range(3):
+            usual_s = min(usual_s, attempt(measure, table.phone.serial)[1])
+            clean(Adb.find().choose(table.phone.serial))
         head = f"{typed.adb}: a measurement with everything to push takes {usual_s:.1f} s"
         print(head, flush=True)
         for fault in typed.only or FAULTS:
-            for number in range(typed.trials):
+            for number in range(2 * typed.trials):
+                done = [each for each in trials if each.fault == fault]
+                if sum(each.outcome != "no strike" for each in done) == typed.trials:
+                    break
                 seed = typed.seed * 1000 + number
                 trial = one(table, fault, measure, good, usual_s=usual_s, seed=seed)
                 trials.append(trial)
