@@ -11,8 +11,8 @@ for by more, up to as many again. What the measurement did is then one of
                   phone, or something left behind
 
 Then the fault is mended, in every fourth trial the same is measured again, which must succeed, and
-`phone clean` must leave neither file nor process on the phone. Needs what the tests with the mark `adb` need. The
-last line is one JSON object.
+`phone clean` must leave neither file nor process on the phone. Needs what the tests with the mark
+`adb` need. The last line is one JSON object.
 
     python benchmarks/phone_faults.py [--trials 20] [--seed 1] [--adb debian|adbutils]
         [--only "disk full"]
