@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -250,19 +249,12 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def sample(
-        self,
-        model_path: Path,
-        stretches: Sequence[Stretch],
-        *,
-        num_threads: int,
-        warmup_rounds: int,
-        rounds: int,
+    def sample_probe(
+        self, probe: Probe, *, num_threads: int, warmup_rounds: int, rounds: int
     ) -> WorkerResult:
-        kind = onnx.load(model_path, load_external_data=False).graph.node[0].op_type
-        self.asked.append(kind)
+        self.asked.append(probe.structure().graph.node[0].op_type)
         return WorkerResult(
-            samples_s=[[1.0] for _ in stretches],
+            samples_s=[[1.0] for _ in probe.stretches],
             peak_memory_bytes=None,
             onnxruntime_version="1.0",
             outputs_finite=True,

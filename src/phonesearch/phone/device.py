@@ -9,9 +9,9 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from phonesearch.phone.adb import REMOTE_FOLDER, Adb
+from phonesearch.phone.adb import REMOTE_FOLDER, Finished
 from phonesearch.phone.adb_words import printable
 from phonesearch.phone.clean import FIND_LEFTOVERS, parse_pids
 from phonesearch.phone.cores import (
@@ -148,7 +148,20 @@ class PhoneReport:
         return telling_features(self.features)
 
 
-def survey(adb: Adb, *, timeout_s: float = 60.0) -> PhoneReport:
+class Asked(Protocol):
+    """A phone that answers: `Adb` with a phone chosen, or a `Link`."""
+
+    @property
+    def serial(self) -> str | None:
+        """Of the phone."""
+        ...
+
+    def ask(self, command: str, *, timeout_s: float = ..., doing: str = ...) -> Finished:
+        """As `Adb.ask`."""
+        ...
+
+
+def survey(adb: Asked, *, timeout_s: float = 60.0) -> PhoneReport:
     """Ask the phone for everything that a measurement depends on; takes about 3 s.
 
     Args:
@@ -162,7 +175,7 @@ def survey(adb: Adb, *, timeout_s: float = 60.0) -> PhoneReport:
     return _asked(adb, tuple(_QUESTIONS), timeout_s=timeout_s)
 
 
-def glance(adb: Adb, *, timeout_s: float = 60.0) -> PhoneReport:
+def glance(adb: Asked, *, timeout_s: float = 60.0) -> PhoneReport:
     """As `survey`, without what else it is busy with, which alone takes 2 s.
 
     Raises:
@@ -171,7 +184,7 @@ def glance(adb: Adb, *, timeout_s: float = 60.0) -> PhoneReport:
     return _asked(adb, _GLANCE, timeout_s=timeout_s)
 
 
-def _asked(adb: Adb, names: Sequence[str], *, timeout_s: float) -> PhoneReport:
+def _asked(adb: Asked, names: Sequence[str], *, timeout_s: float) -> PhoneReport:
     assert adb.serial is not None, "choose a phone first"
     mark = f"=={secrets.token_hex(6)} "
     command = "\n".join(f"echo; echo '{mark}{name}'; {_QUESTIONS[name]}" for name in names)

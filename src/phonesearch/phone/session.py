@@ -187,12 +187,34 @@ class Session:
                 "`phonesearch phone clean` and try again."
             )
 
-    def run(self, folder: str, request: RunRequest, *, dump: Path | None = None) -> RunReport:
+    def add(self, folder: str, local: Path, name: str) -> None:
+        """Put one more file beside a model that was placed.
+
+        Args:
+            folder: Of the model, on the phone.
+            local: The file.
+            name: That it gets there.
+
+        Raises:
+            PhoneError: If it cannot be brought there.
+        """
+        file = _File(local=local, remote=f"{folder}/{name}", sha256=_sha256(local))
+        self.link.held(lambda: self._deliver([file]))
+
+    def run(
+        self,
+        folder: str,
+        request: RunRequest,
+        *,
+        graph: str = GRAPH_FILE,
+        dump: Path | None = None,
+    ) -> RunReport:
         """Run a model that was placed; a run that a lost cable broke is done anew.
 
         Args:
             folder: Of the model, on the phone.
             request: What to run.
+            graph: Name of its file in the folder.
             dump: Where the last output of the last run is to go on this computer, as float32.
 
         Raises:
@@ -201,16 +223,16 @@ class Session:
             PhoneError: If it fails otherwise.
         """
         try:
-            return self.link.held(lambda: self._run(folder, request, dump))
+            return self.link.held(lambda: self._run(folder, graph, request, dump))
         except RunnerHungError:  # may be a spell of the phone's; once only, as it takes so long
             self.link.held(self.link.contact)
-            return self.link.held(lambda: self._run(folder, request, dump))
+            return self.link.held(lambda: self._run(folder, graph, request, dump))
         except IllegalInstructionError as error:
             if request.is_plain:
                 raise
             try:
                 plain = replace(request, is_plain=True)
-                self.link.held(lambda: self._run(folder, plain, None))
+                self.link.held(lambda: self._run(folder, graph, plain, None))
             except PhoneError:
                 raise error from None
             raise IllegalInstructionError(
@@ -219,11 +241,11 @@ class Session:
                 exit_code=error.exit_code,
             ) from error
 
-    def _run(self, folder: str, request: RunRequest, dump: Path | None) -> RunReport:
+    def _run(self, folder: str, graph: str, request: RunRequest, dump: Path | None) -> RunReport:
         doing = "running a model on the phone"
         words = request.words(
             library="../../bin/libonnxruntime.so",
-            model=GRAPH_FILE,
+            model=graph,
             dump=_DUMP if dump is not None else None,
         )
         text, errors, exit_code = self._started(folder, quoted(*words), request.max_seconds, doing)

@@ -8,17 +8,20 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
-
-import onnx
+from typing import TYPE_CHECKING, Final
 
 from phonesearch.errors import TimingError
 from phonesearch.timing.base import Measurement, TimingSettings
 from phonesearch.timing.exchange import Stretch, WorkerRequest, WorkerResult
+from phonesearch.timing.turn import check_settings, inspect_graph, turn_stretches
 from phonesearch.units import MIB
+
+if TYPE_CHECKING:
+    from phonesearch.timing.probes import Probe
 
 _STDERR_LINES: Final = 8
 _DEFAULT_CACHE_BYTES: Final = 32 * MIB
@@ -52,20 +55,12 @@ class HostBackend:
             TimingError: If a setting is out of range, the graph cannot be loaded or run, the
                 process dies or takes too long, or the logits are not finite.
         """
-        _check(settings)
-        weight_width = _inspect(model_path, settings)
+        check_settings(settings)
+        weight_width = inspect_graph(model_path, settings)
         num_threads = settings.num_threads or num_physical_cores()
-        middle = settings.prompt_tokens + settings.generate_tokens // 2
-        prefill = Stretch(new_tokens=settings.prompt_tokens, past_tokens=0)
-        decode = Stretch(
-            new_tokens=1,
-            past_tokens=max(middle - settings.decode_steps // 2, 1),
-            steps=settings.decode_steps,
-            settling_steps=settings.settling_steps,
-        )
         result = self.sample(
             model_path,
-            (prefill, decode),
+            turn_stretches(settings),
             num_threads=num_threads,
             warmup_rounds=settings.warmup_runs,
             rounds=settings.repetitions,
@@ -119,6 +114,24 @@ class HostBackend:
             )
         )
 
+    def sample_probe(
+        self, probe: Probe, *, num_threads: int, warmup_rounds: int, rounds: int
+    ) -> WorkerResult:
+        """As `sample`, of a probe, which is written to a temporary folder.
+
+        Raises:
+            TimingError: As `sample`.
+            ExportError: If there is no room for it.
+        """
+        with tempfile.TemporaryDirectory(prefix=".probe-") as folder:
+            return self.sample(
+                probe.write(Path(folder)),
+                probe.stretches,
+                num_threads=num_threads,
+                warmup_rounds=warmup_rounds,
+                rounds=rounds,
+            )
+
     def _run(self, request: WorkerRequest) -> WorkerResult:
         process = subprocess.Popen(
             [sys.executable, "-m", "phonesearch.timing.host_worker"],
@@ -148,56 +161,6 @@ class HostBackend:
                 f"Timing {request.model_path} ended without a result; its output ends with "
                 f"{output[-200:]!r}."
             ) from error
-
-
-def _check(settings: TimingSettings) -> None:
-    for name, least in (
-        ("prompt_tokens", 1),
-        ("generate_tokens", 1),
-        ("warmup_runs", 0),
-        ("repetitions", 1),
-        ("decode_steps", 1),
-        ("settling_steps", 0),
-    ):
-        if getattr(settings, name) < least:
-            raise TimingError(f"`{name}` must be at least {least}, got {getattr(settings, name)}.")
-    if settings.num_threads is not None and settings.num_threads < 1:
-        raise TimingError(f"`num_threads` must be at least 1, got {settings.num_threads}.")
-
-
-def _inspect(model_path: Path, settings: TimingSettings) -> str:
-    """`int4` or `int8`, from the graph.
-
-    Raises:
-        TimingError: If it cannot be read, is not of the deployment form, or the turn is longer
-            than its rotary tables.
-    """
-    try:
-        model = onnx.load(model_path, load_external_data=False)
-    except Exception as error:  # protobuf's and onnx's errors have no common base
-        raise TimingError(f"{model_path} cannot be read as an ONNX model: {error}") from error
-    kinds = {node.op_type for node in model.graph.node}
-    widths = {
-        attribute.i
-        for node in model.graph.node
-        if node.op_type == "MatMulNBits"
-        for attribute in node.attribute
-        if attribute.name == "bits"
-    }
-    if "GroupQueryAttention" not in kinds or not widths:
-        raise TimingError(
-            f"{model_path} is not a deployment graph (no GroupQueryAttention or MatMulNBits "
-            "nodes). Export the candidate with `GraphSettings(form='deployment')`."
-        )
-    longest = settings.prompt_tokens + settings.generate_tokens // 2 + settings.decode_steps
-    for tensor in model.graph.initializer:
-        if tensor.name == "cos_cache" and tensor.dims[0] < longest:
-            raise TimingError(
-                f"{model_path} has rotary tables for {tensor.dims[0]} positions and the turn "
-                f"needs {longest}. Shorten the prompt or the generation, or export the candidate "
-                "with a larger `max_position_embeddings`."
-            )
-    return "+".join(f"int{bits}" for bits in sorted(widths))
 
 
 def _failure(model_path: str, returncode: int, errors: str) -> str:

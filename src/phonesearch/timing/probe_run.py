@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from phonesearch.errors import TimingError
-from phonesearch.timing.exchange import Stretch, WorkerResult
+from phonesearch.timing.exchange import WorkerResult
 from phonesearch.timing.probes import Probe
 
 _WARMUP_ROUNDS: Final = 1
@@ -21,26 +20,21 @@ _ROUNDS_IN_A_PROCESS: Final = 1
 
 
 class Timer(Protocol):
-    """What runs graphs on a machine: `timing.host.HostBackend`, or a phone."""
+    """What runs probes on a machine: `timing.host.HostBackend`, or a phone."""
 
     @property
     def fingerprint(self) -> str:
         """The machine in words."""
         ...
 
-    def sample(
-        self,
-        model_path: Path,
-        stretches: Sequence[Stretch],
-        *,
-        num_threads: int,
-        warmup_rounds: int,
-        rounds: int,
+    def sample_probe(
+        self, probe: Probe, *, num_threads: int, warmup_rounds: int, rounds: int
     ) -> WorkerResult:
-        """Time stretches of runs of a graph.
+        """Bring a probe to the machine, in whatever form suits it, and time its stretches.
 
         Raises:
             TimingError: Rather than return a doubtful number.
+            ExportError: If there is no room for the probe.
         """
         ...
 
@@ -109,14 +103,12 @@ def round_medians(lines: Sequence[ProbeRecord], stretch: int) -> list[float]:
 
 
 def _run(probe: Probe, number: int, *, timer: Timer, num_threads: int) -> ProbeRecord:
-    with tempfile.TemporaryDirectory(prefix=".probe-") as folder:
-        result = timer.sample(
-            probe.write(Path(folder)),
-            probe.stretches,
-            num_threads=num_threads,
-            warmup_rounds=_WARMUP_ROUNDS,
-            rounds=_ROUNDS_IN_A_PROCESS,
-        )
+    result = timer.sample_probe(
+        probe,
+        num_threads=num_threads,
+        warmup_rounds=_WARMUP_ROUNDS,
+        rounds=_ROUNDS_IN_A_PROCESS,
+    )
     if not result.outputs_finite:
         raise TimingError(f"Probe {probe.name} gave numbers that are not finite.")
     return ProbeRecord(
