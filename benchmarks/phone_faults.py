@@ -15,7 +15,7 @@ Then the fault is mended, in every fourth trial the same is measured again, whic
 `adb` need. The last line is one JSON object.
 
     python benchmarks/phone_faults.py [--trials 20] [--seed 1] [--adb debian|adbutils]
-        [--only "disk full"]
+        [--level session|backend] [--only "disk full"]
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "phone"))
 
 from fakephone_faults import FAULTS, Bench, Strike, left_behind
+from fakephone_measure import LEVELS, measurement
 from fakephone_rig import adb_server, serve
 
 from phonesearch.errors import PhoneSearchError
@@ -181,11 +182,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--adb", choices=("debian", "adbutils"), default="debian")
     parser.add_argument("--only", choices=tuple(FAULTS), action="append")
+    parser.add_argument("--level", choices=LEVELS, default="session")
     typed = parser.parse_args()
-    from fakephone_measure import measurement
 
     trials: list[Trial] = []
-    with bench(typed.adb, typed.seed) as table, measurement() as measure:
+    with bench(typed.adb, typed.seed) as table, measurement(typed.level) as measure:
         good = measure(table.phone.serial)
         clean(Adb.find().choose(table.phone.serial))
         usual_s = math.inf

@@ -1,12 +1,14 @@
-"""What `benchmarks/phone_faults.py` disturbs: a session with one phone that times a tiny model.
+"""What `benchmarks/phone_faults.py` disturbs: a tiny model that is timed on one phone.
 
 All of it is what ships: runner and library pushed by hash, weights written on the phone from a
-recipe, logits held against this computer's, then the timed run. Only patience is shorter.
+recipe, logits held against this computer's, then the timed run. Only patience is shorter, and the
+whole backend takes any time of the emulator for a steady one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,11 +27,14 @@ from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
 from phonesearch.phone import session as sessions
 from phonesearch.phone.adb import Adb
+from phonesearch.phone.backend import PhoneBackend, PhoneSettings
 from phonesearch.phone.host_twin import expected_output
+from phonesearch.phone.judge import Limits
+from phonesearch.phone.protocol import Reference
 from phonesearch.phone.pushed import PhoneModel, RunRequest
 from phonesearch.phone.runtime import RuntimeLibrary
 from phonesearch.phone.session import Session
-from phonesearch.timing.base import Measurement
+from phonesearch.timing.base import Measurement, TimingSettings
 from phonesearch.timing.exchange import Stretch
 
 PATIENCE_S = 3.0
@@ -57,45 +62,74 @@ TINY = Candidate(
 )
 
 
+LEVELS = ("session", "backend")
+"""What is disturbed: a session that places and runs one model, or all of `PhoneBackend.time`."""
+
+
 @contextmanager
-def measurement() -> Iterator[Callable[[str], Measurement]]:
+def measurement(level: str = "session") -> Iterator[Callable[[str], Measurement]]:
     """The callable, and the model that it times."""
     with tempfile.TemporaryDirectory() as made, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sessions, "_GRACE_S", GRACE_S)
-        folder = Path(made)
-        library = _library()
-        recipe = write_recipe(
-            TINY, folder / "model", GraphSettings(), parts=Parts(folder / "parts"), seed=2
+        yield (_session if level == "session" else _backend)(Path(made))
+
+
+def _session(folder: Path) -> Callable[[str], Measurement]:
+    library = _library()
+    recipe = write_recipe(
+        TINY, folder / "model", GraphSettings(), parts=Parts(folder / "parts"), seed=2
+    )
+    twin = export(TINY, folder / "twin", GraphSettings(), seed=2)
+    expected = expected_output(twin.path, PLAIN.stretches, capacity=PLAIN.capacity)
+    model = PhoneModel.of_recipe(recipe)
+
+    def measure(serial: str) -> Measurement:
+        adb = Adb.find().choose(serial)
+        with (
+            Session(adb, library, patience_s=PATIENCE_S) as session,
+            session.placed(model, capacity=PLAIN.capacity) as place,
+        ):
+            session.run(place, PLAIN, dump=folder / "logits")
+            logits = np.fromfile(folder / "logits", dtype=np.float32)
+            if logits.shape != expected.shape or np.abs(logits - expected).max() > 1e-4:
+                raise WrongLogitsError("The phone computed other numbers than this computer.")
+            report = session.run(place, TIMED)
+            told = session.link.ask("getprop ro.build.fingerprint").stdout.strip()
+        return Measurement(
+            prompt_tokens=16,
+            generate_tokens=4,
+            prefill_samples_s=report.all_samples_s(0),
+            decode_samples_s=report.all_samples_s(1),
+            warmup_runs=TIMED.warmup_rounds,
+            num_threads=report.num_threads,
+            device=told,
+            engine=report.onnxruntime_version,
+            peak_memory_bytes=report.peak_memory_bytes,
         )
-        twin = export(TINY, folder / "twin", GraphSettings(), seed=2)
-        expected = expected_output(twin.path, PLAIN.stretches, capacity=PLAIN.capacity)
-        model = PhoneModel.of_recipe(recipe)
 
-        def measure(serial: str) -> Measurement:
-            adb = Adb.find().choose(serial)
-            with (
-                Session(adb, library, patience_s=PATIENCE_S) as session,
-                session.placed(model, capacity=PLAIN.capacity) as place,
-            ):
-                session.run(place, PLAIN, dump=folder / "logits")
-                logits = np.fromfile(folder / "logits", dtype=np.float32)
-                if logits.shape != expected.shape or np.abs(logits - expected).max() > 1e-4:
-                    raise WrongLogitsError("The phone computed other numbers than this computer.")
-                report = session.run(place, TIMED)
-                told = session.link.ask("getprop ro.build.fingerprint").stdout.strip()
-            return Measurement(
-                prompt_tokens=16,
-                generate_tokens=4,
-                prefill_samples_s=report.all_samples_s(0),
-                decode_samples_s=report.all_samples_s(1),
-                warmup_runs=TIMED.warmup_rounds,
-                num_threads=report.num_threads,
-                device=told,
-                engine=report.onnxruntime_version,
-                peak_memory_bytes=report.peak_memory_bytes,
-            )
+    return measure
 
-        yield measure
+
+def _backend(folder: Path) -> Callable[[str], Measurement]:
+    library = _library()
+    settings = PhoneSettings(
+        num_threads=2,
+        patience_s=PATIENCE_S,
+        max_seconds=PLAIN.max_seconds,
+        reference=Reference(candidate=TINY, stretches=PLAIN.stretches, rounds=2, warmup_rounds=1),
+        # Times under qemu say nothing, so none of them is too far from another.
+        limits=Limits(drift=math.inf, spread=math.inf, reference=math.inf, cool_patience_s=2.0),
+    )
+    asked = TimingSettings(
+        prompt_tokens=16, generate_tokens=8, repetitions=5, decode_steps=4, settling_steps=2
+    )
+
+    def measure(serial: str) -> Measurement:
+        adb = Adb.find().choose(serial)
+        with PhoneBackend(adb, library, settings) as backend:
+            return backend.time(TINY, asked)
+
+    return measure
 
 
 def _library() -> RuntimeLibrary:
