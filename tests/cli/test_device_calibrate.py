@@ -12,7 +12,11 @@ from phonesearch.cli import app
 
 @pytest.mark.parametrize(
     ("machine", "out", "said"),
-    [("adb", "mine.yaml", "Only `host` can be calibrated"), ("host", "mine.txt", "end in .yaml")],
+    [
+        ("moon", "mine.yaml", "can be calibrated, got 'moon'"),
+        ("adb:", "mine.yaml", "can be calibrated, got 'adb:'"),
+        ("host", "mine.txt", "end in .yaml"),
+    ],
 )
 def test_what_cannot_be_calibrated_is_refused_before_anything_runs(
     tmp_path: Path, machine: str, out: str, said: str

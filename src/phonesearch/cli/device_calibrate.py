@@ -13,10 +13,25 @@ _OPERATOR_ROUNDS: Final = 2
 
 
 def calibrate(
-    machine: Annotated[str, typer.Argument(help="`host`, the machine that this runs on.")],
+    machine: Annotated[
+        str,
+        typer.Argument(
+            help="`host`, the machine that this runs on; `adb`, the phone that is plugged in; or "
+            "`adb:SERIAL`."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Where the profile goes, a .yaml file.")],
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; default: physical cores.")
+        int | None,
+        typer.Option(min=1, help="Threads; default: physical cores, on a phone those of --cpus."),
+    ] = None,
+    cpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CORES",
+            help="Cores of a phone to run on, as 4-7 or 4,5,7; default: what `phone doctor "
+            "--sweep` found best, else the prime and the big ones.",
+        ),
     ] = None,
     candidates: Annotated[
         int, typer.Option(min=2, help="Random candidates to check it on, measured whole.")
@@ -25,6 +40,14 @@ def calibrate(
     rounds: Annotated[
         int, typer.Option(min=1, help="How often each graph is timed, in a process of its own.")
     ] = 5,
+    largest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COUNT",
+            help="Parameters of the largest model that is timed, as 200M; default: 500M. Less is "
+            "quicker, and predicts larger models less well.",
+        ),
+    ] = None,
 ) -> None:
     """Time operators on this machine, fit what they cost, and check that on unseen models.
 
@@ -36,21 +59,27 @@ def calibrate(
     from there when it was stopped. PROFILE.checked.json holds each unseen candidate's times,
     measured and predicted.
 
-    Example:
+    On a phone each is run when it is cool, and again if it slowed down meanwhile.
+
+    Examples:
 
         phonesearch device calibrate host --threads 1 --out results/laptop.yaml
+
+        phonesearch device calibrate adb --out results/my-phone.yaml
     """
+    from contextlib import ExitStack
     from dataclasses import asdict
     from datetime import date
 
     from phonesearch import files
     from phonesearch.cli.countdown import Countdown
+    from phonesearch.cli.phone_device import is_phone, phone_backend
     from phonesearch.device.fitted import PROFILE_HEADER, profile_content
     from phonesearch.errors import SettingsError
     from phonesearch.timing.calibrate import CheckScore, check, fit_operators, probe_times, score
     from phonesearch.timing.calibrate_profile import calibrated_profile
     from phonesearch.timing.host import HostBackend, last_cache_bytes, num_physical_cores
-    from phonesearch.timing.probe_run import ProbeRecord, run_probes
+    from phonesearch.timing.probe_run import ProbeRecord, Timer, run_probes
     from phonesearch.timing.probes import (
         CONTEXTS,
         PROMPT_TOKENS,
@@ -59,42 +88,62 @@ def calibrate(
         operator_probes,
         unseen_probes,
     )
+    from phonesearch.units import parse_count
 
-    if machine != "host":
-        raise SettingsError(f"Only `host` can be calibrated, got {machine!r}.")
+    if machine != "host" and not is_phone(machine):
+        raise SettingsError(
+            f"Only `host`, `adb` and `adb:SERIAL` can be calibrated, got {machine!r}."
+        )
+    if machine == "host" and cpus is not None:
+        raise SettingsError("`--cpus` is for phones; on this machine give `--threads`.")
     if out.suffix not in (".yaml", ".yml"):
         raise SettingsError(f"`--out` must end in .yaml, got {out}.")
-    num_threads = threads or num_physical_cores()
-    cache_bytes = last_cache_bytes()
+    kind = machine.partition(":")[0]  # without the serial number, which is personal
+    limit = None if largest is None else parse_count(largest)
+    decoders = decoder_probes(largest=limit)
+    unseen = unseen_probes(candidates, seed=seed, largest=limit)
 
-    operators, decoders = operator_probes(cache_bytes), decoder_probes()
-    unseen = unseen_probes(candidates, seed=seed)
+    with ExitStack() as stack:
+        timer: Timer
+        if machine == "host":
+            timer = HostBackend()
+            num_threads = threads or num_physical_cores()
+            cache_bytes = last_cache_bytes()
+        else:
+            phone = stack.enter_context(phone_backend(machine, cpus=cpus, threads=threads))
+            timer = phone
+            num_threads, cache_bytes = phone.num_threads, phone.last_cache_bytes()
+        operators = operator_probes(cache_bytes, largest=limit)
 
-    def timed(what: str, probes: Sequence[Probe], rounds: int) -> list[ProbeRecord]:
-        with Countdown(what) as countdown:
-            return run_probes(
-                probes,
-                out.with_suffix(".probes.jsonl"),
-                timer=HostBackend(),
-                num_threads=num_threads,
-                rounds=rounds,
-                progress=countdown.begin,
-            )
+        def timed(what: str, probes: Sequence[Probe], rounds: int) -> list[ProbeRecord]:
+            with Countdown(what) as countdown:
+                return run_probes(
+                    probes,
+                    out.with_suffix(".probes.jsonl"),
+                    timer=timer,
+                    num_threads=num_threads,
+                    rounds=rounds,
+                    progress=countdown.begin,
+                )
 
-    records = timed("operators alone", operators, min(rounds, _OPERATOR_ROUNDS))
-    records += timed("small decoders and unseen candidates", (*decoders, *unseen), rounds)
+        records = timed("operators alone", operators, min(rounds, _OPERATOR_ROUNDS))
+        records += timed("small decoders and unseen candidates", (*decoders, *unseen), rounds)
+
     times = [*probe_times(operators, records), *probe_times(decoders, records)]
     known = fit_operators(times, num_threads=num_threads, last_cache_bytes=cache_bytes)
     checked = check(probe_times(unseen, records), known)
     files.write_json(out.with_suffix(".checked.json"), [asdict(one) for one in checked])
     profile = calibrated_profile(
-        out.stem, times=times, records=records, known=known, checked=checked, today=date.today()
+        out.stem,
+        times=times,
+        records=records,
+        known=known,
+        checked=checked,
+        today=date.today(),
+        machine=kind,
     )
-    files.write_yaml(
-        out,
-        profile_content(profile),
-        header=f"Made by `phonesearch device calibrate host`.\n{PROFILE_HEADER}",
-    )
+    made_by = f"Made by `phonesearch device calibrate {kind}`."
+    files.write_yaml(out, profile_content(profile), header=f"{made_by}\n{PROFILE_HEADER}")
 
     def told(found: CheckScore) -> str:
         where = (

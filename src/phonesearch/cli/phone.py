@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from phonesearch.phone.adb import Adb
+    from phonesearch.phone.sweep import Swept
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,15 +59,25 @@ def doctor(
             help="Put the serial number and the name of the busiest program into --json too.",
         ),
     ] = False,
+    with_sweep: Annotated[
+        bool,
+        typer.Option(
+            "--sweep",
+            help="Also time a small model on several sets of cores, and keep the fastest for "
+            "later measurements of this phone. Takes minutes and needs `phone setup`.",
+        ),
+    ] = False,
 ) -> None:
     """Show what a phone is, what state it is in, and what would spoil a measurement on it.
 
-    Takes about 3 s and changes nothing on the phone. Each problem comes with its remedy. The exit
+    Takes about 3 s and changes nothing on the phone (with --sweep, our program and library come to
+    it). Each problem comes with its remedy. The exit
     code is 1 if a measurement would be refused now, else 0.
 
     Examples: `phonesearch phone doctor`; with two phones plugged in
     `phonesearch phone doctor --serial R5CT10ABCDE`; for a bug report
-    `phonesearch phone doctor --json > phone.json`.
+    `phonesearch phone doctor --json > phone.json`; once for each phone
+    `phonesearch phone doctor --sweep`.
     """
     from phonesearch.cli import phone_text
     from phonesearch.cli.console import cache_dir
@@ -90,13 +104,39 @@ def doctor(
         no_library=no_library,
         adb_version=phone.version(),
     )
+    is_refused = any(hazard.severity == "refuse" for hazard in problems)
+    if not as_json:
+        typer.echo(phone_text.as_text(found))
+    swept = _sweep(phone) if with_sweep and not is_refused else ()
     if as_json:
         content = phone_text.as_json(found, include_private=include_private)
+        if with_sweep:
+            content["sweep"] = phone_text.sweep_json(swept)
         typer.echo(json.dumps(content, indent=2))
-    else:
-        typer.echo(phone_text.as_text(found))
-    if any(hazard.severity == "refuse" for hazard in problems):
+    elif swept:
+        typer.echo(f"\n{phone_text.sweep_text(swept)}")
+    if is_refused:
         raise typer.Exit(code=1)
+
+
+def _sweep(phone: Adb) -> tuple[Swept, ...]:
+    """Time the reference model on several sets of cores, and keep the best."""
+    from phonesearch.cli.console import cache_dir
+    from phonesearch.cli.countdown import Countdown
+    from phonesearch.phone.backend import PhoneBackend
+    from phonesearch.phone.runtime import installed
+    from phonesearch.phone.sweep import Choice, choices, keep_best, sweep
+
+    with PhoneBackend(phone, installed(cache_dir())) as backend, Countdown("cores") as countdown:
+        tried = choices(backend.report.cores)
+
+        def show(choice: Choice) -> None:
+            what = f"{choice.name}, {choice.num_threads} threads"
+            countdown.begin(what, tried.index(choice), len(tried))
+
+        swept = sweep(backend.bench, tried, progress=show)
+        keep_best(swept[0].choice, backend.report.identity, cache=cache_dir())
+    return swept
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from phonesearch.phone.cores import CoreGroup
 from phonesearch.phone.device import PhoneReport
 from phonesearch.phone.hazards import Hazard
 from phonesearch.phone.runtime import RuntimeLibrary
-from phonesearch.units import KIB, format_bytes, format_hertz
+from phonesearch.phone.sweep import Swept
+from phonesearch.units import KIB, format_bytes, format_hertz, format_seconds
 
 _HEADINGS = {
     "refuse": "Must be mended before measuring:",
@@ -172,3 +173,30 @@ def _celsius(degrees: float | None) -> str:
 
 def _or(value: object) -> str:
     return _UNKNOWN if value is None else str(value)
+
+
+def sweep_json(swept: Sequence[Swept]) -> list[dict[str, Any]]:
+    """Sets of cores and what the reference model took on them, fastest first."""
+    return [asdict(one) for one in swept]
+
+
+def sweep_text(swept: Sequence[Swept]) -> str:
+    """The same, as a table for people."""
+    lines = [
+        "Cores, by the time for a prompt and an answer of 128 tokens of a 30M model:",
+        f"  {'cores':22}{'threads':>7}{'prompt':>12}{'token':>12}{'turn':>12}",
+    ]
+    for one in swept:
+        name = f"{one.choice.name} ({ranges(one.choice.cpus)})"
+        row = f"  {name:22}{one.choice.num_threads:7}"
+        if one.time is None:
+            lines.append(f"{row}   the system does not give us these cores")
+            continue
+        times = (one.time.prefill_s, one.time.decode_s, one.turn_s)
+        lines.append(row + "".join(f"{format_seconds(time):>12}" for time in times))
+    best = swept[0].choice
+    lines.append(
+        f"{best.name} ({ranges(best.cpus)}) with {best.num_threads} threads is kept for later "
+        "measurements of this phone."
+    )
+    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,16 +24,17 @@ from phonesearch.phone.protocol import Bench, Reference, host_graph
 from phonesearch.phone.pushed import PhoneModel
 from phonesearch.phone.runtime import RuntimeLibrary
 from phonesearch.phone.session import Session
+from phonesearch.phone.sweep import best_choice
 from phonesearch.timing.base import Measurement, TimingSettings
 from phonesearch.timing.exchange import WorkerResult
 from phonesearch.timing.probes import DecoderProbe, Probe
 from phonesearch.timing.turn import check_settings, inspect_graph, turn_stretches
-from phonesearch.units import MIB
+from phonesearch.units import KIB, MIB
 
 LAST_CACHE_BYTES: Final = 8 * MIB
-"""Of phones, which do not tell: the L3 of a Snapdragon 8 Gen 2 and of a Dimensity 9200, and about
-what the L3 and system caches of others leave a process. A calibration finds the share that fits
-within an eighth to twice of it."""
+"""Of a phone that does not tell, as most do not tell the shell user. An assumption in the middle of
+what recent ones have (L3 of 4 to 12 MiB); a calibration looks for the share that fits its times, an
+eighth to twice of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,7 @@ class PhoneBackend:
         library: RuntimeLibrary,
         settings: PhoneSettings | None = None,
         *,
+        cache: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Nothing is asked of the phone before the `with` block.
@@ -79,8 +82,11 @@ class PhoneBackend:
             adb: With a phone chosen.
             library: ONNX Runtime that is to run there.
             settings: How to measure.
+            cache: Folder of the user's caches that is ours, where a sweep may have kept the best
+                cores of this phone; they are used where `settings` names none.
             clock: How waiting is done.
         """
+        self._cache = cache
         self.settings = settings or PhoneSettings()
         self._adb = adb
         self._library = library
@@ -124,6 +130,10 @@ class PhoneBackend:
                 )
             )
             self._stack = stack.pop_all()
+        if self.settings.cpus is None and self._cache is not None:
+            best = best_choice(self.report.identity, cache=self._cache)
+            if best is not None:
+                self.bench.choose(best.cpus, self.settings.num_threads or best.num_threads)
         return self
 
     def __exit__(
@@ -161,13 +171,26 @@ class PhoneBackend:
         told = (name, identity.soc, android, identity.fingerprint, f"cores {cores}")
         return ", ".join(filter(None, told))
 
+    def last_cache_bytes(self) -> int:
+        """Size of the last cache of the fastest core that is used, as far as the phone tells.
+
+        Raises:
+            PhoneError: If it cannot be asked.
+        """
+        link = self.bench.session.link
+        command = f"cat /sys/devices/system/cpu/cpu{max(self.bench.cpus)}/cache/index*/size"
+        told = link.held(lambda: link.ask(f"{command} 2>/dev/null", doing="asking for caches"))
+        sizes = [int(size) * KIB for size in re.findall(r"^(\d+)K$", told.stdout, re.MULTILINE)]
+        return max(sizes, default=LAST_CACHE_BYTES)
+
     def time(self, candidate: Candidate, settings: TimingSettings, *, seed: int = 0) -> Measurement:
         """Time a candidate with random weights.
 
         Args:
             candidate: Architecture.
             settings: Lengths, threads and repetitions.
-            seed: Of the weights, which do not change the time.
+            seed: Of the weights, which do not change the time. With the same for all candidates
+                the pools that weights are cut from go over the cable once.
 
         Raises:
             TimingError: If a setting is out of range, or the phone gives no number that can be

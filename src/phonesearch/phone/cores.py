@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from phonesearch.errors import SettingsError
+
 _KHZ: Final = 1000
 _TELLING_FEATURES: Final = ("asimddp", "i8mm", "bf16", "sve", "sve2", "sme", "sme2", "fphp")
 """Of those in /proc/cpuinfo, the ones by which ONNX Runtime chooses its kernels."""
@@ -138,6 +140,21 @@ def cores_of(cpuinfo: str, clocks: str) -> tuple[Core, ...]:
 
 def _hertz(text: str | None) -> int | None:
     return int(text) * _KHZ if text is not None and text.isdigit() else None
+
+
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """Core numbers, ascending, from `4-7` or `4,5,7`.
+
+    Raises:
+        SettingsError: If it is neither.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,3})(?:-(\d{1,3}))?\s*", part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise SettingsError(f"`--cpus` is a list of cores such as 4-7 or 4,5,7; got {text!r}.")
+        found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(found))
 
 
 def telling_features(features: Sequence[str]) -> tuple[str, ...]:

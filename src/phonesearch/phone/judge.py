@@ -8,9 +8,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from phonesearch.phone.device import PhoneReport
 from phonesearch.phone.runner_output import RunReport
+
+_LEAST_QUARTER: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +41,9 @@ class Limits:
 
 def drift(samples_s: Sequence[float]) -> float:
     """How much slower the last quarter of the samples is than the first, by medians; 0 if there
-    are fewer than 8."""
+    are fewer than 32, of which a few slow ones would decide."""
     quarter = len(samples_s) // 4
-    if quarter < 2:
+    if quarter < _LEAST_QUARTER:
         return 0.0
     return statistics.median(samples_s[-quarter:]) / statistics.median(samples_s[:quarter]) - 1
 

@@ -244,7 +244,7 @@ class Bench:
         """
         has_scattered = False
         why = ""
-        for _ in range(self.limits.tries):
+        for number in range(1, self.limits.tries + 1):
             before = self._cool()
             report = self.session.run(folder, request)
             if not report.is_finite:
@@ -259,16 +259,15 @@ class Bench:
                 tried.throttled += 1
                 continue
             scatter = worst_spread(report)
-            if scatter > self.limits.spread and not has_scattered:
-                has_scattered = True
-                tried.note(f"repeated: rounds {scatter:.1%} apart")
-                continue
             if scatter > self.limits.spread:
-                tried.note(f"kept though rounds are {scatter:.1%} apart again")
+                is_last = has_scattered or number == self.limits.tries
+                tried.note(f"{'kept' if is_last else 'repeated'}: rounds {scatter:.1%} apart")
+                if not is_last:
+                    has_scattered = True
+                    continue
             return report, after
         raise UnsteadyPhoneError(
-            f"The phone slows down while it is measured: {why or 'its rounds scatter'}. Let it "
-            "cool, out of its case and out of the sun, unplug what charges it fast, and try again."
+            f"The phone slows down while it is measured: {why}. Let it cool, out of its case and out of the sun, unplug what charges it fast, and try again."
         )
 
     def time_reference(self, tried: Tried | None = None) -> ReferenceTime:

@@ -33,8 +33,9 @@ def calibrated_profile(
     known: Rates,
     checked: Sequence[CheckedTime],
     today: date,
+    machine: str = "host",
 ) -> DeviceProfile:
-    """The profile of this machine, one engine named after its threads.
+    """The profile of a machine, one engine named after its threads.
 
     Args:
         name: Of the profile, the stem of its file.
@@ -43,6 +44,7 @@ def calibrated_profile(
         known: Costs that the fit gave.
         checked: Whole candidates, measured and predicted.
         today: Written into the sources.
+        machine: What the command was given, `host` or `adb`.
     """
     first = records[0]
     engine_name = f"onnxruntime-cpu-int4-{known.num_threads}t"
@@ -78,7 +80,7 @@ def calibrated_profile(
     )
     return DeviceProfile(
         name=name,
-        description="A machine calibrated by `phonesearch device calibrate host`",
+        description=f"A machine calibrated by `phonesearch device calibrate {machine}`",
         soc=first.device,
         processor="CPU",
         coverage=COVERAGE,

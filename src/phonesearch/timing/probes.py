@@ -6,8 +6,9 @@ caches hold what ran before, as in the candidates that will be predicted.
 
 from __future__ import annotations
 
+import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,6 +20,7 @@ from scipy.stats import qmc
 from phonesearch import catalog, files
 from phonesearch.candidate.config import Activation, Candidate, FfnType
 from phonesearch.candidate.count import total_parameters
+from phonesearch.errors import SettingsError
 from phonesearch.onnx_export.graph import build_structure
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
@@ -36,7 +38,7 @@ SETTLING_STEPS: Final = 12
 NUM_DECODERS: Final = 48
 
 _BYTES_A_WEIGHT: Final = 0.5 + 4 / BLOCK_SIZE
-_LARGEST_BYTES: Final = 300 * MIB
+_LARGEST_BYTES: Final = 300.0 * MIB
 _SMALLEST_BYTES: Final = 4 * MIB
 
 
@@ -148,12 +150,15 @@ def prompt_stretch(tokens: int) -> Stretch:
     return Stretch(new_tokens=tokens, past_tokens=0, repeats=2)
 
 
-def operator_probes(cache_bytes: float) -> tuple[OperatorProbe, ...]:
+def operator_probes(cache_bytes: float, *, largest: int | None = None) -> tuple[OperatorProbe, ...]:
     """Operators alone, over a grid of shapes.
 
     Args:
         cache_bytes: Size of the last cache; weights of a graph are twice that, or a quarter.
+        largest: Elements that no matrix may have more of, and no graph much more.
     """
+    if largest is not None:
+        cache_bytes = min(cache_bytes, largest * _BYTES_A_WEIGHT)
     rows = (decode_stretch(1), *(prompt_stretch(tokens) for tokens in (32, 128, 512)))
 
     def matrices(inputs: int, outputs: int, share: float) -> int:
@@ -191,10 +196,18 @@ def operator_probes(cache_bytes: float) -> tuple[OperatorProbe, ...]:
         for kind in plain
         for width in (256, 1024, 3072)
     ]
+    if largest is not None:
+        probes = [
+            probe
+            for probe in probes
+            if probe.kind != "matmul" or probe.sizes[0] * probe.sizes[1] <= largest
+        ]
     return tuple(probes)
 
 
-def decoder_probes(count: int = NUM_DECODERS, *, seed: int = 0) -> tuple[DecoderProbe, ...]:
+def decoder_probes(
+    count: int = NUM_DECODERS, *, seed: int = 0, largest: int | None = None
+) -> tuple[DecoderProbe, ...]:
     """Small decoders that fill the space of shapes evenly, as a Latin hypercube.
 
     Width is 256 to 2048, weights 4 to 300 MiB, of few layers up to 48. Every one reads a prompt
@@ -203,11 +216,22 @@ def decoder_probes(count: int = NUM_DECODERS, *, seed: int = 0) -> tuple[Decoder
     Args:
         count: Decoders.
         seed: The same seed gives the same decoders.
+        largest: Parameters that none may have more of; then there are fewer decoders.
+
+    Raises:
+        SettingsError: If none is so small.
     """
+    largest_bytes = _LARGEST_BYTES
+    if largest is not None:
+        largest_bytes = min(largest_bytes, largest * _BYTES_A_WEIGHT)
     candidates = [
-        _decoder(point, number)
+        candidate
         for number, point in enumerate(qmc.LatinHypercube(8, seed=seed).random(count))
+        if total_parameters(candidate := _decoder(point, number, largest_bytes))
+        <= (largest or math.inf)
     ]
+    if not candidates:
+        raise SettingsError(f"No decoder has {largest:,} parameters or less. Allow more.")
     middle = statistics.median(total_parameters(candidate) for candidate in candidates)
     return tuple(
         DecoderProbe(
@@ -231,18 +255,29 @@ BUDGETS: Final = tuple(int(million * 1e6) for million in (20, 32, 50, 80, 125, 2
 _TOLERANCE: Final = 0.1
 
 
-def unseen_probes(count: int, *, seed: int) -> tuple[DecoderProbe, ...]:
+def unseen_probes(count: int, *, seed: int, largest: int | None = None) -> tuple[DecoderProbe, ...]:
     """Random candidates of the space `decoder`, the budgets in turn.
 
     Args:
         count: At least 1.
         seed: The same seed gives the same candidates.
+        largest: Parameters that none may have more of. Below all budgets they are decoders as
+            those of the fit, drawn anew.
+
+    Raises:
+        SettingsError: If none is so small.
     """
+    budgets = tuple(budget for budget in BUDGETS if largest is None or budget <= largest)
+    if not budgets:
+        return tuple(
+            replace(probe, stretches=whole_stretches())
+            for probe in decoder_probes(NUM_DECODERS, seed=seed + 1, largest=largest)[:count]
+        )
     space = files.read(catalog.resolve("decoder", "search_spaces"), SearchSpace)
     generator = np.random.default_rng(seed)
     drawn: dict[int, Candidate] = {}
-    for offset, budget in enumerate(BUDGETS):
-        places = range(offset, count, len(BUDGETS))
+    for offset, budget in enumerate(budgets):
+        places = range(offset, count, len(budgets))
         if not places:
             continue
         points = at_budget(space, budget, tolerance=_TOLERANCE)
@@ -254,7 +289,7 @@ def unseen_probes(count: int, *, seed: int) -> tuple[DecoderProbe, ...]:
     )
 
 
-def _decoder(point: NDArray[np.float64], number: int) -> Candidate:
+def _decoder(point: NDArray[np.float64], number: int, largest_bytes: float) -> Candidate:
     """The decoder at a point of the unit cube."""
     width, dim, ratio, attention, group, gated, weights, words = (float(one) for one in point)
     hidden_size = round(256 * 2 ** (3 * width) / 64) * 64
@@ -266,7 +301,8 @@ def _decoder(point: NDArray[np.float64], number: int) -> Candidate:
     ffn_type: FfnType = "gated" if gated < 0.5 else "plain"
     activations: tuple[Activation, ...] = ("silu", "gelu", "relu", "relu2")
     vocab_size = (512, 4096, 16384, 49152)[int(4 * words)]
-    num_bytes = _SMALLEST_BYTES * (_LARGEST_BYTES / _SMALLEST_BYTES) ** weights
+    smallest_bytes = min(_SMALLEST_BYTES, largest_bytes / 4)
+    num_bytes = smallest_bytes * (largest_bytes / smallest_bytes) ** weights
     a_layer = hidden_size * (
         2 * head_dim * (heads + kv_heads) + intermediate_size * (3 if ffn_type == "gated" else 2)
     )
