@@ -195,11 +195,14 @@ class Strike:
             self.error = error
 
 
-def left_behind(phone: FakePhone) -> list[str]:
-    """Files and processes on a phone that a clean one has not."""
-    found = [
+def left_behind(phone: FakePhone, *, patience_s: float = 2.0) -> list[str]:
+    """Files and processes on a phone that a clean one has not; processes that are just ending are
+    given a moment."""
+    files = [
         str(Path("/") / path.relative_to(phone.root))
         for top in ("data/local/tmp", "sdcard")
         for path in (phone.root / top).iterdir()
     ]
-    return found + [f"process {line}" for line in phone.processes().values()]
+    with suppress(TimeoutError):
+        wait_until(lambda: not phone.processes(), patience_s)
+    return files + [f"process {line}" for line in phone.processes().values()]

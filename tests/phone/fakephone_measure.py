@@ -1,41 +1,55 @@
-"""What `benchmarks/phone_faults.py` disturbs: the plainest measurement that keeps the rules.
+"""What `benchmarks/phone_faults.py` disturbs: a tiny model that is timed on one phone.
 
-It stands in for `PhoneBackend`. The rules: one phone, told by its fingerprint and serial number;
-files by their hash; only the runner's own last line is success; logits like the host's; at most
-two more attempts after a lost cable, each from the start.
+All of it is what ships: runner and library pushed by hash, weights written on the phone from a
+recipe, logits held against this computer's, then the timed run. Only patience is shorter, and the
+whole backend takes any time of the emulator for a steady one.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import onnxruntime
+import pytest
 from fakephone_library import arm_library
 
 from phonesearch.candidate.config import Candidate
-from phonesearch.errors import PhoneFileError, PhoneUnreachableError, TimingError
+from phonesearch.errors import WrongLogitsError
+from phonesearch.onnx_export.recipe import Parts, write_recipe
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
-from phonesearch.phone.adb import REMOTE_FOLDER, Adb, quoted
-from phonesearch.phone.clean import FIND_LEFTOVERS, parse_pids
+from phonesearch.phone import session as sessions
+from phonesearch.phone.adb import Adb
+from phonesearch.phone.backend import PhoneBackend, PhoneSettings
 from phonesearch.phone.host_twin import expected_output
-from phonesearch.phone.runner import RUNNER
-from phonesearch.timing.base import Measurement
+from phonesearch.phone.judge import Limits
+from phonesearch.phone.protocol import Reference
+from phonesearch.phone.pushed import PhoneModel, RunRequest
+from phonesearch.phone.runtime import RuntimeLibrary
+from phonesearch.phone.session import Session
+from phonesearch.timing.base import Measurement, TimingSettings
 from phonesearch.timing.exchange import Stretch
 
-STRETCHES = (
-    Stretch(new_tokens=16, past_tokens=0),
-    Stretch(new_tokens=1, past_tokens=16, steps=4, settling_steps=2),
+PATIENCE_S = 3.0
+GRACE_S = 3.0
+PLAIN = RunRequest(
+    stretches=(
+        Stretch(new_tokens=16, past_tokens=0),
+        Stretch(new_tokens=1, past_tokens=16, steps=4, settling_steps=2),
+    ),
+    num_threads=2,
+    cpus=(4, 5, 6, 7),
+    is_plain=True,
+    max_seconds=6,
 )
-ROUNDS = 40
-MAX_SECONDS = 8
+TIMED = replace(PLAIN, is_plain=False, warmup_rounds=1, rounds=40)
 TINY = Candidate(
     vocab_size=256,
     hidden_size=64,
@@ -48,109 +62,86 @@ TINY = Candidate(
 )
 
 
+LEVELS = ("session", "backend")
+"""What is disturbed: a session that places and runs one model, or all of `PhoneBackend.time`."""
+
+
 @contextmanager
-def measurement() -> Iterator[Callable[[str], Measurement]]:
+def measurement(level: str = "session") -> Iterator[Callable[[str], Measurement]]:
     """The callable, and the model that it times."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        model = export(TINY, folder, GraphSettings(), seed=2)
-        expected = expected_output(
-            model.path, STRETCHES, capacity=24, warmup_rounds=1, rounds=ROUNDS
+    with tempfile.TemporaryDirectory() as made, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sessions, "_GRACE_S", GRACE_S)
+        yield (_session if level == "session" else _backend)(Path(made))
+
+
+def _session(folder: Path) -> Callable[[str], Measurement]:
+    library = _library()
+    recipe = write_recipe(
+        TINY, folder / "model", GraphSettings(), parts=Parts(folder / "parts"), seed=2
+    )
+    twin = export(TINY, folder / "twin", GraphSettings(), seed=2)
+    expected = expected_output(twin.path, PLAIN.stretches, capacity=PLAIN.capacity)
+    model = PhoneModel.of_recipe(recipe)
+
+    def measure(serial: str) -> Measurement:
+        adb = Adb.find().choose(serial)
+        with (
+            Session(adb, library, patience_s=PATIENCE_S) as session,
+            session.placed(model, capacity=PLAIN.capacity) as place,
+        ):
+            session.run(place, PLAIN, dump=folder / "logits")
+            logits = np.fromfile(folder / "logits", dtype=np.float32)
+            if logits.shape != expected.shape or np.abs(logits - expected).max() > 1e-4:
+                raise WrongLogitsError("The phone computed other numbers than this computer.")
+            report = session.run(place, TIMED)
+            told = session.link.ask("getprop ro.build.fingerprint").stdout.strip()
+        return Measurement(
+            prompt_tokens=16,
+            generate_tokens=4,
+            prefill_samples_s=report.all_samples_s(0),
+            decode_samples_s=report.all_samples_s(1),
+            warmup_runs=TIMED.warmup_rounds,
+            num_threads=report.num_threads,
+            device=told,
+            engine=report.onnxruntime_version,
+            peak_memory_bytes=report.peak_memory_bytes,
         )
-        files = {
-            "runner": RUNNER,
-            "libonnxruntime.so": arm_library(),
-            "model.onnx": model.path,
-            "model.onnx.data": model.data_path,
-        }
 
-        def measure(serial: str) -> Measurement:
-            adb = Adb.find().choose(serial)
-            identity = _identity(adb)
-            for _ in range(2):
-                try:
-                    return _once(adb, files, expected, identity, folder)
-                except PhoneUnreachableError:
-                    adb = _back(serial, identity)
-            return _once(adb, files, expected, identity, folder)
-
-        yield measure
+    return measure
 
 
-def _identity(adb: Adb) -> str:
-    return adb.ask("getprop ro.build.fingerprint; getprop ro.serialno").stdout.strip()
-
-
-def _back(serial: str, identity: str, patience_s: float = 5.0) -> Adb:
-    end = time.monotonic() + patience_s
-    while True:
-        try:
-            adb = Adb.find().choose(serial)
-            if _identity(adb) != identity:
-                raise TimingError(f"Another phone answers as {serial!r} than before.")
-            return adb
-        except PhoneUnreachableError:
-            if time.monotonic() > end:
-                raise
-        time.sleep(0.2)
-
-
-def _once(
-    adb: Adb, files: dict[str, Path], expected: Any, identity: str, folder: Path
-) -> Measurement:
-    left = parse_pids(adb.ask(FIND_LEFTOVERS).stdout)
-    if left:
-        adb.ask(quoted("kill", "-9", *map(str, left)))
-    adb.ask(f"mkdir -p {REMOTE_FOLDER} && rm -f {REMOTE_FOLDER}/logits")
-    for name, local in files.items():
-        _deliver(adb, local, f"{REMOTE_FOLDER}/{name}")
-    asked = " ".join(
-        f"--stretch {each.new_tokens}:{each.past_tokens}:{each.steps}:{each.repeats}:"
-        f"{each.settling_steps}"
-        for each in STRETCHES
-    )
-    done = adb.shell(
-        f"cd {REMOTE_FOLDER} && chmod 755 runner && "
-        # ONNX Runtime keeps telemetry in $TMPDIR (/data/local/tmp) and $HOME unless told not to.
-        "ORT_DISABLE_TELEMETRY=1 TMPDIR=. HOME=. LD_LIBRARY_PATH=. exec ./runner --lib "
-        f"./libonnxruntime.so --model model.onnx --threads 2 --cpus 4,5,6,7 --capacity 24 "
-        f"--warmup-rounds 1 --rounds {ROUNDS} {asked} --max-seconds {MAX_SECONDS} --dump logits "
-        "--config mlas.disable_kleidiai 1",
-        timeout_s=MAX_SECONDS + 5,
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.endswith("}")]
-    if not lines or lines[-1].get("event") != "end" or not lines[-1].get("ok"):
-        adb.ask("true", doing="measuring")  # tells a lost phone from a lost runner
-        said = lines[-1].get("error", "nothing") if lines else done.stderr.strip()[:200]
-        raise TimingError(f"The runner ended with {done.exit_code}; it said: {said}")
-    local = folder / "logits"
-    adb.pull(f"{REMOTE_FOLDER}/logits", local)
-    logits = np.fromfile(local, dtype=np.float32)
-    if logits.shape != expected.shape or np.abs(logits - expected).max() > 1e-4:
-        raise TimingError("The phone computed other logits than this computer.")
-    if _identity(adb) != identity:
-        raise TimingError("Another phone answers than the one that was measured at first.")
-    samples: dict[int, list[float]] = {0: [], 1: []}
-    for line in lines:
-        if line["event"] == "samples":
-            samples[line["stretch"]] += [each / 1e9 for each in line["ns"]]
-    return Measurement(
-        prompt_tokens=16,
-        generate_tokens=4,
-        prefill_samples_s=tuple(samples[0]),
-        decode_samples_s=tuple(samples[1]),
-        warmup_runs=1,
+def _backend(folder: Path) -> Callable[[str], Measurement]:
+    library = _library()
+    settings = PhoneSettings(
         num_threads=2,
-        device=identity,
-        engine=str(lines[0].get("version")),
-        peak_memory_bytes=None,
+        patience_s=PATIENCE_S,
+        max_seconds=PLAIN.max_seconds,
+        reference=Reference(candidate=TINY, stretches=PLAIN.stretches, rounds=2, warmup_rounds=1),
+        # Times under qemu say nothing, so none of them is too far from another.
+        limits=Limits(drift=math.inf, spread=math.inf, reference=math.inf, cool_patience_s=2.0),
+    )
+    asked = TimingSettings(
+        prompt_tokens=16, generate_tokens=8, repetitions=5, decode_steps=4, settling_steps=2
     )
 
+    def measure(serial: str) -> Measurement:
+        adb = Adb.find().choose(serial)
+        with PhoneBackend(adb, library, settings) as backend:
+            return backend.time(TINY, asked)
 
-def _deliver(adb: Adb, local: Path, remote: str) -> None:
-    checksum = hashlib.sha256(local.read_bytes()).hexdigest()
-    if adb.sha256(remote) == checksum:
-        return
-    adb.push(local, remote)
-    if adb.sha256(remote) != checksum:
-        raise PhoneFileError(f"{local.name} did not arrive whole on the phone.")
+    return measure
+
+
+def _library() -> RuntimeLibrary:
+    path = arm_library()
+    content = path.read_bytes()
+    return RuntimeLibrary(
+        path=str(path),
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        version=onnxruntime.__version__,
+        api_level=24,
+        source="a wheel",
+        source_sha256="",
+        warnings=(),
+    )

@@ -12,6 +12,8 @@ import json
 import os
 import shlex
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -106,10 +108,16 @@ class State:
         status = self._path.stat()
         return status.st_mtime_ns, status.st_ino
 
-    def update(self, **changes: Any) -> None:
-        """Change some fields; of those that are mappings, only the keys that are given."""
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Against other threads and processes: what is shown must not be older than the state."""
         with (self._root / "state.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def update(self, **changes: Any) -> None:
+        """Change some fields; of those that are mappings, only the keys that are given."""
+        with self._locked():
             state = self.read()
             for name, value in changes.items():
                 if name not in state:
@@ -139,7 +147,10 @@ class State:
 
     def render(self) -> None:
         """Bring the files that show the state up to date."""
-        state = self.read()
+        with self._locked():
+            self._render(self.read())
+
+    def _render(self, state: dict[str, Any]) -> None:
         cpus = sum(1 << cpu for cpu in state["allowed_cpus"])
         fault = {"hang": 255, None: 0}.get(state["runner_fault"], state["runner_fault"])
         fake = self._root / "tree" / "sys" / "fakephone"

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arm_runner import words
+from fakephone_faults import left_behind
 from fakephone_rig import AdbServer, FakePhone, wait_until
 
 from phonesearch.candidate.config import Candidate
@@ -141,6 +142,7 @@ def test_the_whole_trip_gives_the_logits_of_the_host(ready: FakePhone, adb: AdbS
     logits = np.fromfile(ready.root / "logits", dtype=np.float32)
     expected = expected_output(ready.root / "local" / "model.onnx", STRETCHES, capacity=24)
     assert np.abs(logits - expected).max() < 1e-4
+    assert left_behind(ready) == [FOLDER], "ONNX Runtime keeps telemetry outside, if it may"
 
 
 def test_a_model_that_never_crossed_the_cable_runs(

@@ -254,6 +254,9 @@ static int starts_with(const char *text, const char *start) {
 }
 
 static void load(const char **version, i64 *load_ns) {
+  /* Before it is loaded, or it leaves a file in $TMPDIR and a database in $HOME on the phone:
+   * DisableTelemetryEvents below comes too late for those. */
+  setenv("ORT_DISABLE_TELEMETRY", "1", 1);
   void *library = dlopen(library_path, LOAD_NOW);
   if (!library) fail("library", dlerror(), 0);
   struct base {

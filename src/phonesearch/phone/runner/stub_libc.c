@@ -18,6 +18,7 @@ void rename(void) {}
 void sched_getaffinity(void) {}
 void sched_getcpu(void) {}
 void sched_setaffinity(void) {}
+void setenv(void) {}
 void strcmp(void) {}
 void strerror(void) {}
 void strlen(void) {}

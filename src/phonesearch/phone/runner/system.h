@@ -47,6 +47,7 @@ int rename(const char *from, const char *to);
 int sched_getaffinity(int process, size length, void *mask);
 int sched_getcpu(void);
 int sched_setaffinity(int process, size length, const void *mask);
+int setenv(const char *name, const char *value, int overwrite);
 int strcmp(const char *a, const char *b);
 char *strerror(int code);
 size strlen(const char *text);
