@@ -7,13 +7,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from phonesearch.cli import app
+from phonesearch.cli import app, phone_text
 from phonesearch.cli.phone_text import ranges
+from phonesearch.errors import RuntimeLibraryError
+from phonesearch.phone.judge import ReferenceTime
+from phonesearch.phone.runtime import RuntimeLibrary
+from phonesearch.phone.sweep import Choice, Swept
 
 if TYPE_CHECKING:
     from tests.conftest import StubAdb
@@ -186,3 +191,59 @@ def test_help_loads_nothing_that_talks_to_a_phone() -> None:
     code = "import sys, phonesearch.cli; print([n for n in sys.modules if '.phone.' in n])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_sweep_is_shown_fastest_first_and_kept(
+    android: StubAdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prime = Choice(name="prime", cpus=(7,), num_threads=1)
+    little = Choice(name="all", cpus=(0, 1, 7), num_threads=3)
+    swept = (
+        Swept(choice=prime, time=ReferenceTime(prefill_s=0.1, decode_s=0.01)),
+        Swept(choice=little, time=None),
+    )
+    library = RuntimeLibrary(
+        path="",
+        sha256="ab",
+        size_bytes=0,
+        version="1.29.0",
+        api_level=24,
+        source="x.aar",
+        source_sha256="",
+        warnings=(),
+    )
+    kept: list[Choice] = []
+
+    class Backend:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.report = SimpleNamespace(cores=(), identity=None)
+            self.bench = None
+
+        def __enter__(self) -> Backend:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr("phonesearch.phone.backend.PhoneBackend", Backend)
+    monkeypatch.setattr("phonesearch.phone.runtime.installed", lambda cache: library)
+    monkeypatch.setattr("phonesearch.phone.sweep.sweep", lambda *_, **__: swept)
+    monkeypatch.setattr("phonesearch.phone.sweep.keep_best", lambda one, *_, **__: kept.append(one))
+
+    def no_library(cache: Path) -> None:
+        raise RuntimeLibraryError("none")
+
+    text = phone_text.sweep_text(swept)
+    assert text.index("prime (7)") < text.index("all (0-1,7)")
+    assert "prime (7) with 1 threads is kept" in text
+    assert "does not give us these cores" in text
+    assert phone_text.sweep_json(swept)[0]["choice"]["cpus"] == (7,)
+    monkeypatch.setattr("phonesearch.cli.phone_text.as_text", lambda found: "the screen")
+    found = phone(android, "doctor", "--sweep")
+    assert found.exit_code == 0, found.output
+    assert found.stdout == f"the screen\n\n{text}\n"
+    assert kept == [prime]
+    monkeypatch.setattr("phonesearch.phone.runtime.installed", no_library)
+    without = phone(android, "doctor", "--sweep")
+    assert without.exit_code == 1
+    assert "error: none" in without.stderr

@@ -19,6 +19,7 @@ def test_the_promised_devices_are_shipped() -> None:
     assert set(NAMES) == {
         "a15",
         "a19pro",
+        "adb",
         "bcm2712",
         "dimensity8400",
         "host",

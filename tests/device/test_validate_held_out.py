@@ -17,7 +17,7 @@ from phonesearch.device.score import score
 from phonesearch.device.speed_table import SpeedFigure, carried_models
 from phonesearch.device.validate import validate
 
-PREDICTING = [name for name in catalog.names("device_profiles") if name != "host"]
+PREDICTING = [name for name in catalog.names("device_profiles") if name not in ("adb", "host")]
 
 
 def errors_of(name: str) -> list[tuple[str, str, PhaseError]]:

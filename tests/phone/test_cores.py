@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from phonesearch.errors import SettingsError
 from phonesearch.phone.cores import (
     Core,
     cores_of,
@@ -11,6 +12,7 @@ from phonesearch.phone.cores import (
     group,
     parse_clocks,
     parse_cpuinfo,
+    parse_cpus,
     telling_features,
 )
 
@@ -169,3 +171,17 @@ def test_groups_are_of_one_kind_and_clock_slowest_first() -> None:
         ((3,), "Cortex-X4"),
     ]
     assert [entry.is_little for entry in found] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [("7", (7,)), ("4-7", (4, 5, 6, 7)), ("7, 4,5", (4, 5, 7)), ("0,4-5", (0, 4, 5))],
+)
+def test_cores_are_typed_as_numbers_and_ranges(text: str, cpus: tuple[int, ...]) -> None:
+    assert parse_cpus(text) == cpus
+
+
+@pytest.mark.parametrize("text", ["", "f0", "7-4", "1;reboot", "1,", "-1", "1-2-3"])
+def test_what_is_no_list_of_cores_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="a list of cores such as 4-7"):
+        parse_cpus(text)

@@ -26,7 +26,7 @@ from phonesearch.report.accuracy_goals import goals
 from phonesearch.report.accuracy_text import page_text, plot_name
 
 DOCS = Path(__file__).parents[2] / "docs"
-PREDICTING = [name for name in catalog.names("device_profiles") if name != "host"]
+PREDICTING = [name for name in catalog.names("device_profiles") if name not in ("adb", "host")]
 
 Shipped = dict[str, tuple[DeviceProfile, tuple[Case, ...]]]
 

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from phonesearch.candidate.count import total_parameters
 from phonesearch.errors import RunFolderError, SettingsError
 from phonesearch.study.folder import RunFolder, locked, open_folder, raise_trials
+from phonesearch.study.meter import HostMeter
 from phonesearch.study.observer import Silent
 from phonesearch.study.prepare import prepare
 from phonesearch.study.record import TrialRecord
@@ -32,7 +33,8 @@ def run(folder: RunFolder, cache: Path) -> tuple[TrialRecord, ...]:
     prepared = prepare(
         folder.settings, folder.space, folder.profile, cache_dir=cache, observer=Silent()
     )
-    return search(folder, prepared)
+    meter = HostMeter(folder=folder.path) if folder.profile.measured else None
+    return search(folder, prepared, meter=meter)
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +146,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from phonesearch.study.folder import open_folder
+from phonesearch.study.meter import HostMeter
 from phonesearch.study.observer import Silent
 from phonesearch.study.prepare import prepare
 from phonesearch.study.run import search

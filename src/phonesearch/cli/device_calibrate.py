@@ -73,6 +73,7 @@ def calibrate(
 
     from phonesearch import files
     from phonesearch.cli.countdown import Countdown
+    from phonesearch.cli.options import optional
     from phonesearch.cli.phone_device import is_phone, phone_backend
     from phonesearch.device.fitted import PROFILE_HEADER, profile_content
     from phonesearch.errors import SettingsError
@@ -104,7 +105,7 @@ def calibrate(
     if out.suffix not in (".yaml", ".yml"):
         raise SettingsError(f"`--out` must end in .yaml, got {out}.")
     kind = machine.partition(":")[0]  # without the serial number, which is personal
-    limit = None if largest is None else parse_count(largest)
+    limit = optional("--largest", largest, parse_count)
     decoders = decoder_probes(largest=limit)
     unseen = unseen_probes(candidates, seed=seed, largest=limit)
 
