@@ -135,6 +135,7 @@ def test_a_search_predicts_all_and_measures_what_may_be_on_the_front(
     lines = (out / "measurements.jsonl").read_text().splitlines()
     measured = {json.loads(line)["number"] for line in lines}
     assert front["members"]
+    assert "were measured after the search" in (out / "report.html").read_text()
     assert {member["number"] for member in front["members"]} <= measured
     assert {member["source"] for member in front["members"]} == {"measured"}
     assert all(json.loads(line)["measurement"]["conditions"]["cpus_granted"] for line in lines)

@@ -27,6 +27,8 @@ from phonesearch.proxy.result import PROXY_CAVEAT
 from phonesearch.report.data import KnownSpeed, ReportInput
 from phonesearch.report.write import write_results
 from phonesearch.study.folder import RunFolder
+from phonesearch.study.measurements import MEASUREMENTS_FILE, read_measurements
+from phonesearch.study.meter import HOST
 from phonesearch.study.record import TrialRecord
 from phonesearch.study.stopwatch import Turn, predicted
 from phonesearch.study.store import read_records
@@ -140,17 +142,47 @@ def _settings_rows(folder: RunFolder) -> dict[str, str]:
 
 
 def _device_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
-    if folder.profile.measured:
-        return (
-            "Speeds were measured on this machine with ONNX Runtime on int4 weights, one process "
-            "a candidate; error bars are the 10th to 90th percentile of the repetitions. They "
-            "say nothing about a phone."
-        )
+    if not folder.profile.measured:
+        later = _measured_later(folder)
+        if not later:
+            return f"Speeds are predicted, not measured: {_predicted_note(folder, records)}"
+        return f"{later} Their speeds: {_predicted_note(folder, records)}"
+    kept = read_measurements(folder.path).values()
+    machines = sorted({one.measurement.device for one in kept})
+    on_phone = folder.settings.device != HOST
+    where = f"the phone {' and '.join(machines)}" if on_phone else "this machine"
+    limits = (
+        "Started from adb's shell; an app may be slower or faster."
+        if on_phone
+        else "They say nothing about a phone."
+    )
+    return (
+        f"Speeds were measured on {where} with ONNX Runtime on int4 weights, one process a "
+        "candidate; error bars are the 10th to 90th percentile of the repetitions, and "
+        f"{MEASUREMENTS_FILE} holds the raw times and how they were taken. {limits}"
+    )
+
+
+def _measured_later(folder: RunFolder) -> str:
+    """What was measured after the search, and how that is shown; empty where nothing was."""
+    kept = read_measurements(folder.path)
+    if folder.settings.measure_on is None or not kept:
+        return ""
+    machines = " and ".join(sorted({one.measurement.device for one in kept.values()}))
+    return (
+        f"Those that may be on the front were measured after the search, {len(kept)} of them, on "
+        f"{machines}; {MEASUREMENTS_FILE} holds the raw times and how they were taken. Only what "
+        "was measured can be on the front; the others are shown at their predicted speed, and "
+        "each of them would with 90 % not be on it."
+    )
+
+
+def _predicted_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
     speed = next((record.predicted for record in records if record.predicted), None)
     coverage = f"{speed.coverage:.0%}" if speed else "most"
     engine = folder.settings.engine or folder.profile.default_engine
     return (
-        f"Speeds are predicted, not measured: profile {folder.profile.name}, engine {engine}, as "
+        f"profile {folder.profile.name}, engine {engine}, as "
         "the sum over the nodes of each candidate's exported deployment graph. The intervals are "
         f"meant to hold {coverage} of cases, from the fit's own error on models that it had not "
         f"seen. `phonesearch device show {folder.profile.name}` lists every coefficient with "
