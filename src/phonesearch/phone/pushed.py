@@ -87,7 +87,7 @@ class RunRequest:
     stretches: tuple[Stretch, ...]
     num_threads: int
     cpus: tuple[int, ...]
-    """Cores that it may use, ascending; it ends if it is not granted all of them."""
+    """Cores that it may use; it ends if it is not granted all of them."""
     warmup_rounds: int = 0
     rounds: int = 1
     is_plain: bool = False

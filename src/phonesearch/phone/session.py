@@ -253,7 +253,7 @@ class Session:
         report = read_report(text, num_stretches=len(request.stretches), rounds=request.rounds)
         if report is None:
             raise failure(text, errors, exit_code, doing=doing, version=self.library.version)
-        if report.cpus_granted != request.cpus:
+        if set(report.cpus_granted) != set(request.cpus):
             raise CoresWithheldError(
                 f"The phone gave cores {report.cpus_granted} where {request.cpus} were asked for. "
                 "Wake it and switch off battery saver, or name others with --cpus.",
