@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from phonesearch.phone.backend import LAST_CACHE_BYTES, PhoneBackend, PhoneSetti
 from phonesearch.phone.judge import Limits
 from phonesearch.phone.protocol import Reference
 from phonesearch.phone.runtime import RuntimeLibrary
-from phonesearch.phone.sweep import choices, sweep
+from phonesearch.phone.sweep import choices, keep_best, sweep
 from phonesearch.timing.base import TimingSettings
 from phonesearch.timing.exchange import Stretch
 from phonesearch.timing.probe_run import run_probes
@@ -127,14 +127,15 @@ def test_a_hot_phone_is_waited_for_and_a_saving_one_refused(
 
 
 def test_a_cable_lost_while_timing_spoils_nothing(
-    backend: PhoneBackend, fake_phone: FakePhone, adb: AdbServer, tiny: Candidate
+    fake_phone: FakePhone, adb: AdbServer, library: RuntimeLibrary, tiny: Candidate
 ) -> None:
-    backend.time(tiny, SETTINGS)
-    fake_phone.update(faults={"lose_on_output": '"samples", "round": 1'})
-    replug_when_lost(fake_phone)
-    measured = backend.time(tiny, SETTINGS)
+    with PhoneBackend(phone_adb(fake_phone), library, quick(tiny, check="once")) as backend:
+        fake_phone.update(faults={"lose_on_output": '"samples", "round": 1'})
+        replug_when_lost(fake_phone)
+        measured = backend.time(tiny, SETTINGS)
     assert len(measured.decode_samples_s) == 2 * 3
     assert measured.conditions["cable_losses"] == 1
+    assert models(fake_phone) == []
 
 
 def test_probes_of_a_calibration_go_to_the_phone_each_in_its_form(
@@ -168,11 +169,20 @@ def test_probes_of_a_calibration_go_to_the_phone_each_in_its_form(
     assert backend.last_cache_bytes() == LAST_CACHE_BYTES
 
 
-def test_a_sweep_finds_cores_and_goes_on_with_them(
-    backend: PhoneBackend, fake_phone: FakePhone, make_phone: Callable[..., FakePhone]
+def test_a_sweep_finds_cores_that_are_used_from_then_on(
+    fake_phone: FakePhone, library: RuntimeLibrary, tiny: Candidate, tmp_path: Path
 ) -> None:
-    few = choices(backend.report.cores)[:2]
-    ranked = sweep(backend.bench, few, progress=lambda _: None)
-    assert {swept.choice for swept in ranked} == set(few)
-    assert ranked[0].turn_s <= ranked[1].turn_s
-    assert backend.bench.cpus == ranked[0].choice.cpus
+    with PhoneBackend(phone_adb(fake_phone), library, quick(tiny)) as backend:
+        few = choices(backend.report.cores)[:2]
+        ranked = sweep(backend.bench, few, progress=lambda _: None)
+        assert {swept.choice for swept in ranked} == set(few)
+        assert ranked[0].turn_s <= ranked[1].turn_s
+        assert backend.bench.cpus == ranked[0].choice.cpus
+        best = replace(ranked[0].choice, cpus=(5, 6), num_threads=1)
+        keep_best(best, backend.report.identity, cache=tmp_path)
+    settings = quick(tiny)
+    with PhoneBackend(phone_adb(fake_phone), library, settings, cache=tmp_path) as again:
+        assert (again.bench.cpus, again.num_threads) == ((5, 6), 1)
+    named = replace(settings, cpus=(7,))
+    with PhoneBackend(phone_adb(fake_phone), library, named, cache=tmp_path) as other:
+        assert (other.bench.cpus, other.num_threads) == ((7,), 1)

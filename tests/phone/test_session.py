@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from fakephone_rig import AdbServer, FakePhone
+from fakephone_rig import AdbServer, FakePhone, wait_until
 from in_use import OTHER, models, phone_adb, replug_when_lost, runtime_library
 from needs import need
 
@@ -23,7 +23,6 @@ from phonesearch.errors import (
     AnotherPhoneError,
     CoresWithheldError,
     IllegalInstructionError,
-    NoDeviceError,
     PhoneFullError,
     PhoneMemoryError,
     PhoneUnreachableError,
@@ -173,6 +172,28 @@ def test_a_full_phone_is_told_before_anything_is_pushed(
     assert models(fake_phone) == []
 
 
+@pytest.mark.parametrize("missing_bytes", [1, 20_000])
+def test_a_phone_that_fills_up_meanwhile_is_told_and_left_clean(
+    session: Session,
+    fake_phone: FakePhone,
+    model: PhoneModel,
+    missing_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While the weights are written, and while graph and recipe are pushed."""
+    with session.placed(model, capacity=16):
+        used = fake_phone.state.read()["disk_bytes"] - fake_phone.state.free_bytes()
+    monkeypatch.setattr("phonesearch.phone.session.parse_free", lambda text: None)
+    before = sorted(fake_phone.place(REMOTE_FOLDER).rglob("*"))
+    fake_phone.update(disk_bytes=used - missing_bytes)
+    with (
+        pytest.raises(PhoneFullError, match="storage was full while"),
+        session.placed(model, capacity=16),
+    ):
+        pass
+    assert sorted(fake_phone.place(REMOTE_FOLDER).rglob("*")) == before
+
+
 def test_too_little_memory_is_told_before_anything_is_pushed(
     session: Session, fake_phone: FakePhone, model: PhoneModel
 ) -> None:
@@ -244,7 +265,9 @@ def test_a_phone_that_stays_away_is_told_and_cleaned_when_it_is_back(
             place_and_run(session, model, fake_phone, faults={"lose_on_output": '"start"'})
         assert models(fake_phone) != []
         fake_phone.replug()
-        session.link.wait(NoDeviceError())
+        wait_until(lambda: "connected" in adb("connect", fake_phone.serial).stdout)
+        adb.wait_for(fake_phone, "device")
+        session.link.contact()
         assert models(fake_phone) == []
         assert not fake_phone.processes()
 

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from phonesearch.errors import (
+    CoresWithheldError,
     IllegalInstructionError,
     PhoneError,
     PhoneFileError,
@@ -252,6 +253,12 @@ class Session:
         report = read_report(text, num_stretches=len(request.stretches), rounds=request.rounds)
         if report is None:
             raise failure(text, errors, exit_code, doing=doing, version=self.library.version)
+        if set(report.cpus_granted) != set(request.cpus):
+            raise CoresWithheldError(
+                f"The phone gave cores {report.cpus_granted} where {request.cpus} were asked for. "
+                "Wake it and switch off battery saver, or name others with --cpus.",
+                exit_code=exit_code,
+            )
         if dump is not None:
             self.link.adb.pull(f"{folder}/{_DUMP}", dump)
         return report
