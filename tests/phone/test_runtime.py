@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -93,7 +94,11 @@ def aar(content: bytes) -> bytes:
 
 def tarball(**members: bytes) -> bytes:
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+    # Without the time of writing, which would be part of a test's name.
+    with (
+        gzip.GzipFile(fileobj=stream, mode="wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
         for name, content in members.items():
             info = tarfile.TarInfo(name.replace("__", "/").replace("_aar", ".aar"))
             info.size = len(content)
