@@ -96,7 +96,13 @@ class Bench:
         return True
 
     def swap(self, *, same_serial: bool) -> bool:
-        """Another phone on the cable; nothing of ours is on it."""
+        """Another phone on the cable; nothing of ours is on it.
+
+        Not before something of ours is on the first: a measurement that has not asked yet which
+        phone it has, would be one of the other from its start, and right to be.
+        """
+        if not self.phone.place(FOLDER).is_dir():
+            return False
         self.phone.lose_cable()
         if same_serial:
             wait_until(lambda: not self.phone.is_listening())

@@ -16,6 +16,9 @@ from fakephone_faults import left_behind
 from fakephone_measure import measurement
 from needs import need
 
+from phonesearch.phone.adb import Adb
+from phonesearch.phone.clean import clean
+
 pytestmark = pytest.mark.adb
 
 
@@ -38,7 +41,9 @@ def table(campaign: ModuleType, arm_library: Path) -> Iterator[Any]:
     before = dict(os.environ)
     try:
         with campaign.bench("debian", 1) as bench, measurement() as measure:
-            yield bench, measure, measure(bench.phone.serial)
+            good = measure(bench.phone.serial)
+            clean(Adb.find().choose(bench.phone.serial))
+            yield bench, measure, good
     finally:
         os.environ.clear()
         os.environ.update(before)
