@@ -54,7 +54,10 @@ _RUN: Final = (
 )
 _GRACE_S: Final = 30.0
 """That adb is given beyond the time after which the runner ends itself."""
-_WEIGHTS_SECONDS: Final = 600
+_WEIGHTS_LEAST_S: Final = 60
+"""That writing weights is given, however few: a phone that hangs then is to be noticed soon."""
+_WEIGHTS_BYTES_PER_S: Final = 2_000_000
+"""Slowest writing that is waited for besides: 1.5B parameters get 9 minutes."""
 _HASH_TIMEOUT_S: Final = 300.0
 
 
@@ -174,11 +177,12 @@ class Session:
 
     def _write_weights(self, folder: str, data_bytes: int) -> None:
         doing = "writing the weights on the phone"
+        seconds = _WEIGHTS_LEAST_S + data_bytes // _WEIGHTS_BYTES_PER_S
         words = quoted(
             *("--write-weights", _RECIPE, DATA_FILE, "--parts", "../../parts"),
-            *("--max-seconds", str(_WEIGHTS_SECONDS)),
+            *("--max-seconds", str(seconds)),
         )
-        text, errors, exit_code = self._started(folder, words, _WEIGHTS_SECONDS, doing)
+        text, errors, exit_code = self._started(folder, words, seconds, doing)
         end = last_word(text)
         if end is None:
             raise failure(text, errors, exit_code, doing=doing, version=None)
