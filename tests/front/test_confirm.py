@@ -63,6 +63,14 @@ def test_the_first_are_the_predicted_front_and_what_comes_nearest() -> None:
     assert len(contenders(records, "decode")) == FIRST
 
 
+def test_without_those_that_cannot_be_measured_the_next_take_their_place() -> None:
+    records = [trained(n, 60 - n, 1.0 - 0.01 * n) for n in range(8)]
+    asked = set(contenders(records, "decode"))
+    left = [record for record in records if record.number not in asked]
+    assert len(contenders(left, "decode")) == FIRST
+    assert not asked & set(contenders(left, "decode"))
+
+
 def test_a_prediction_never_beats_a_measurement() -> None:
     records = [
         dataclasses.replace(trained(0, 50, 1.0), measured=speed(20)),

@@ -5,9 +5,8 @@ import math
 import random
 
 import pytest
+from front_records import trained
 
-from phonesearch.candidate.config import Candidate, candidate_id
-from phonesearch.device.speed import Span, Speed
 from phonesearch.front.hypervolume import (
     Reference,
     default_reference,
@@ -15,54 +14,9 @@ from phonesearch.front.hypervolume import (
     hypervolume_history,
 )
 from phonesearch.front.pareto import front
-from phonesearch.proxy.result import ProxyLoss
-from phonesearch.study.record import TrialRecord
 
 E_SQUARED = math.e**2
 CORNER = Reference(speed_tokens_per_s=1.0, bits_per_byte=3.0)
-
-
-def trained(number: int, tokens_per_s: float, bits_per_byte: float) -> TrialRecord:
-    candidate = Candidate(
-        vocab_size=256,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-    )
-    span = Span(value_s=1 / tokens_per_s, low_s=1 / tokens_per_s, high_s=1 / tokens_per_s)
-    return TrialRecord(
-        number=number,
-        state="complete",
-        reason=None,
-        candidate=candidate,
-        candidate_id=candidate_id(candidate),
-        num_parameters=1,
-        num_non_embedding_parameters=1,
-        weight_bytes=1,
-        peak_memory_bytes=1,
-        predicted=Speed(
-            prompt_tokens=128, generate_tokens=128, ttft=span, tpot=span, turn=span, coverage=0.9
-        ),
-        measured=None,
-        prefill_seconds_by_operator=None,
-        decode_seconds_by_operator=None,
-        proxy=ProxyLoss(
-            bits_per_byte=bits_per_byte,
-            standard_error=0.0,
-            passed_transition=True,
-            copy_gap_nats=1.0,
-            tokens=1,
-            seconds=1.0,
-            proxy={},
-            recipe={},
-            curve=(),
-        ),
-        started_at="2026-11-24T00:00:00+00:00",
-        seconds=1.0,
-    )
 
 
 def test_hypervolume_is_the_area_of_the_staircase() -> None:

@@ -7,7 +7,6 @@ whole backend takes any time of the emulator for a steady one.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from fakephone_library import arm_library
+from in_use import runtime_library
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import WrongLogitsError
@@ -32,7 +31,6 @@ from phonesearch.phone.host_twin import expected_output
 from phonesearch.phone.judge import Limits
 from phonesearch.phone.protocol import Reference
 from phonesearch.phone.pushed import PhoneModel, RunRequest
-from phonesearch.phone.runtime import RuntimeLibrary
 from phonesearch.phone.session import Session
 from phonesearch.timing.base import Measurement, TimingSettings
 from phonesearch.timing.exchange import Stretch
@@ -76,7 +74,7 @@ def measurement(level: str = "session") -> Iterator[Callable[[str], Measurement]
 
 
 def _session(folder: Path) -> Callable[[str], Measurement]:
-    library = _library()
+    library = runtime_library(arm_library())
     recipe = write_recipe(
         TINY, folder / "model", GraphSettings(), parts=Parts(folder / "parts"), seed=2
     )
@@ -112,7 +110,7 @@ def _session(folder: Path) -> Callable[[str], Measurement]:
 
 
 def _backend(folder: Path) -> Callable[[str], Measurement]:
-    library = _library()
+    library = runtime_library(arm_library())
     settings = PhoneSettings(
         num_threads=2,
         patience_s=PATIENCE_S,
@@ -131,18 +129,3 @@ def _backend(folder: Path) -> Callable[[str], Measurement]:
             return backend.time(TINY, asked)
 
     return measure
-
-
-def _library() -> RuntimeLibrary:
-    path = arm_library()
-    content = path.read_bytes()
-    return RuntimeLibrary(
-        path=str(path),
-        sha256=hashlib.sha256(content).hexdigest(),
-        size_bytes=len(content),
-        version=onnxruntime.__version__,
-        api_level=24,
-        source="a wheel",
-        source_sha256="",
-        warnings=(),
-    )

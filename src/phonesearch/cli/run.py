@@ -292,11 +292,12 @@ def _settings(
 def _default_folder(settings: RunSettings) -> Path:
     from datetime import datetime
 
+    from phonesearch.study.settings import without_serial
     from phonesearch.units import format_count
 
     now = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
     budget = format_count(settings.budget).replace(" ", "")
-    device = (settings.measure_on or Path(settings.device).stem).replace(":", "-")
+    device = without_serial(settings.measure_on or Path(settings.device).stem)
     return Path("results") / f"{now}-{device}-{budget}"
 
 

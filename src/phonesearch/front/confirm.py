@@ -19,7 +19,7 @@ from phonesearch.device.speed import SpeedObjective
 from phonesearch.errors import ExportError, PhoneError, TimingError
 from phonesearch.front.pareto import Front, Point, front
 from phonesearch.study.folder import RunFolder
-from phonesearch.study.measurements import Kept, keep_measurement
+from phonesearch.study.measurements import Kept, keep_measurement, require_same_machine
 from phonesearch.study.meter import Meter
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.record import TrialRecord
@@ -43,18 +43,19 @@ def confirm(folder: RunFolder, meter: Meter, *, observer: RunObserver) -> Front:
         observer: Told what is measured.
 
     Returns:
-        The front of what was measured.
+        The front of what was measured; what could not be measured is left out of it.
 
     Raises:
-        RunFolderError: If a measurement cannot be kept.
+        RunFolderError: If a measurement cannot be kept, or there are some of another machine.
         PhoneSearchError: If the machine cannot be measured; what was measured is kept.
     """
     settings = folder.settings
     turn = Turn(prompt_tokens=settings.prompt_tokens, generate_tokens=settings.generate_tokens)
+    require_same_machine(folder.path, meter.fingerprint)
     broken: set[int] = set()
     while True:
-        records = read_records(folder)
-        due = [number for number in contenders(records, settings.speed) if number not in broken]
+        records = [record for record in read_records(folder) if record.number not in broken]
+        due = contenders(records, settings.speed)
         if not due:
             return front(records, settings.speed)
         record = next(record for record in records if record.number == due[0])
@@ -89,7 +90,6 @@ def contenders(records: Sequence[TrialRecord], objective: SpeedObjective) -> tup
         objective: Speed that is ranked by.
     """
     known = front([replace(record, measured=None) for record in records], objective)
-    # Of equal speed and loss all are kept, so the order is settled by number.
     predicted = {point.number: point for point in known.ranked}
     measured = {
         record.number: record.measured.tokens_per_s(objective)[0]
@@ -98,11 +98,10 @@ def contenders(records: Sequence[TrialRecord], objective: SpeedObjective) -> tup
     }
     waiting = [number for number in predicted if number not in measured]
     if len(measured) < FIRST:
-        members = [point.number for point in known.members]
-        ranked = sorted(waiting, key=lambda number: _behind(predicted[number], known.members))
-        first = [number for number in members if number in waiting]
-        first += [number for number in ranked if number not in first]
-        return tuple(first[: FIRST - len(measured)])
+        members = [point.number for point in known.members if point.number in waiting]
+        others = [number for number in waiting if number not in members]
+        others.sort(key=lambda number: _behind(predicted[number], known.members))
+        return tuple([*members, *others][: FIRST - len(measured)])
     scale, half_width = _error(predicted, measured)
 
     def low(number: int) -> float:

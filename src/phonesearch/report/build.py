@@ -30,6 +30,7 @@ from phonesearch.study.folder import RunFolder
 from phonesearch.study.measurements import MEASUREMENTS_FILE, read_measurements
 from phonesearch.study.meter import HOST
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.settings import without_serial
 from phonesearch.study.stopwatch import Turn, predicted
 from phonesearch.study.store import read_records
 from phonesearch.units import format_bytes, format_count, format_seconds
@@ -126,7 +127,7 @@ def _settings_rows(folder: RunFolder) -> dict[str, str]:
         limits.append(f"at least {constraints.min_speed_tokens_per_s:.4g} tokens/s")
     proxy = settings.proxy
     rows = {
-        "device": settings.device,
+        "device": without_serial(settings.device),
         "budget": f"{format_count(settings.budget)} parameters, {settings.counting}",
         "search space": settings.space,
         "objective": f"{settings.speed}, prompt {settings.prompt_tokens}, "
@@ -138,6 +139,8 @@ def _settings_rows(folder: RunFolder) -> dict[str, str]:
         f"{format_count(proxy.tokens)} tokens",
         "proxy data": ", ".join(proxy.data) or "sources of the Python standard library",
     }
+    if settings.measure_on is not None:
+        rows["front measured on"] = without_serial(settings.measure_on)
     return rows | folder.environment
 
 
@@ -149,7 +152,7 @@ def _device_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
         return f"{later} Their speeds: {_predicted_note(folder, records)}"
     kept = read_measurements(folder.path).values()
     machines = sorted({one.measurement.device for one in kept})
-    on_phone = folder.settings.device != HOST
+    on_phone = folder.profile.name != HOST
     where = f"the phone {' and '.join(machines)}" if on_phone else "this machine"
     limits = (
         "Started from adb's shell; an app may be slower or faster."

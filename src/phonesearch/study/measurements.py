@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from phonesearch import files
-from phonesearch.errors import RunFolderError
+from phonesearch.errors import InvalidFileError, RunFolderError
 from phonesearch.timing.base import Measurement
 
 MEASUREMENTS_FILE: Final = "measurements.jsonl"
@@ -54,6 +54,30 @@ def read_measurements(folder: Path) -> dict[int, Kept]:
     path = folder / MEASUREMENTS_FILE
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    found = [files.structure(json.loads(line), Kept, path=path) for line in lines]
-    return {kept.number: kept for kept in found}
+    found = {}
+    for number, line in enumerate(files.read_text(path).splitlines(), start=1):
+        try:
+            content = json.loads(line)
+        except ValueError as error:
+            raise InvalidFileError(path, [f"line {number} is not JSON: {error}"]) from error
+        if not isinstance(content, dict):
+            raise InvalidFileError(path, [f"line {number} is not an object"])
+        kept = files.structure(content, Kept, path=path)
+        found[kept.number] = kept
+    return found
+
+
+def require_same_machine(folder: Path, fingerprint: str) -> None:
+    """Make sure that a run goes on on the machine that it began on.
+
+    Raises:
+        RunFolderError: If it holds measurements of another one.
+    """
+    others = {kept.measurement.device for kept in read_measurements(folder).values()}
+    others.discard(fingerprint)
+    if others:
+        raise RunFolderError(
+            f"{folder / MEASUREMENTS_FILE} holds times of {' and '.join(sorted(others))}; this is "
+            f"{fingerprint}. Times of two machines make no front together: go on with that one, or "
+            "start a new run with --out."
+        )

@@ -21,7 +21,7 @@ from phonesearch.errors import PhoneSearchError, RunFolderError, SettingsError
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.evaluate import Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder, locked
-from phonesearch.study.measurements import Kept, keep_measurement
+from phonesearch.study.measurements import Kept, keep_measurement, require_same_machine
 from phonesearch.study.meter import Meter
 from phonesearch.study.observer import RunObserver, Silent
 from phonesearch.study.prepare import Prepared
@@ -76,10 +76,13 @@ def search(
         The records of all finished trials, by number.
 
     Raises:
-        RunFolderError: If another process works on the folder, or the disk is full.
+        RunFolderError: If another process works on the folder, it holds times of another machine,
+            or the disk is full.
         SettingsError: If no candidate meets the constraints.
     """
     with locked(folder):
+        if meter is not None:
+            require_same_machine(folder.path, meter.fingerprint)
         run = _Run(
             folder=folder,
             prepared=prepared,

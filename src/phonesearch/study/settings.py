@@ -75,6 +75,11 @@ class RunSettings:
             )
 
 
+def without_serial(device: str) -> str:
+    """A device as typed, less the serial number of a phone, which is personal."""
+    return "adb" if device.startswith("adb:") else device
+
+
 def default_jobs() -> int:
     """One a core that this process may use, up to 8; one where proxies train on a GPU."""
     import torch  # here, as reading the settings of a run must not wait for it

@@ -15,6 +15,7 @@ from phonesearch import files
 from phonesearch.device.speed import SpeedObjective
 from phonesearch.errors import RunFolderError
 from phonesearch.study.folder import RunFolder
+from phonesearch.study.limits import Limits
 from phonesearch.study.measurements import Kept, read_measurements
 from phonesearch.study.record import TrialRecord
 
@@ -99,15 +100,26 @@ def read_records(folder: RunFolder) -> tuple[TrialRecord, ...]:
         stored_record(trial, folder) for trial in open_study(folder).get_trials(deepcopy=False)
     )
     later = read_measurements(folder.path)
-    return tuple(_with_measurement(record, later) for record in found if record is not None)
+    limits = Limits(folder.settings, folder.profile)
+    return tuple(_with_measurement(one, later, limits) for one in found if one is not None)
 
 
-def _with_measurement(record: TrialRecord, later: Mapping[int, Kept]) -> TrialRecord:
-    """The record, with what was measured of it after the search."""
+def _with_measurement(
+    record: TrialRecord, later: Mapping[int, Kept], limits: Limits
+) -> TrialRecord:
+    """The record, with what was measured of it after the search.
+
+    It may break a constraint that its prediction met.
+    """
     kept = later.get(record.number)
     if record.measured is not None or kept is None or kept.candidate_id != record.candidate_id:
         return record
-    return replace(record, measured=kept.measurement.speed)
+    speed = kept.measurement.speed
+    breaks = limits.broken(record.peak_memory_bytes, speed)
+    if record.state == "complete" and breaks:
+        reason = f"as measured, {'; '.join(breaks)}"
+        return replace(record, measured=speed, state="infeasible", reason=reason)
+    return replace(record, measured=speed)
 
 
 def _database(folder: RunFolder) -> Path:
