@@ -9,6 +9,7 @@ import pytest
 
 from phonesearch.report.data import ReportInput
 from phonesearch.report.page import pareto_page, report_page
+from phonesearch.report.tables import front_table, trials_list
 from phonesearch.study.record import TrialRecord
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -120,6 +121,31 @@ def test_the_page_says_predicted_and_shows_the_knee_and_the_warnings(report: Rep
     assert "measured" not in text.replace("predicted, not measured", "").replace(
         "predicted and measured in separate columns", ""
     )
+
+
+def test_a_front_that_was_measured_after_the_search_is_called_measured(
+    make_report: Callable[[tuple[TrialRecord, ...]], ReportInput],
+    records: tuple[TrialRecord, ...],
+) -> None:
+    """All others are predicted, and each row of the long table says which it is."""
+    ranked = make_report(records).front.members
+    chosen = {point.number for point in ranked}
+    mixed = make_report(
+        tuple(
+            dataclasses.replace(record, measured=record.predicted)
+            if record.number in chosen
+            else record
+            for record in records
+        )
+    )
+    mixed = dataclasses.replace(mixed, settings=mixed.settings | {"front measured on": "adb"})
+
+    assert "predicted" not in Page(front_table(mixed)).text
+    listed = trials_list(mixed)
+    timed = [record for record in records if record.speed is not None]
+    assert listed.count("<small>measured</small>") == len(chosen)
+    assert listed.count("<small>predicted</small>") == len(timed) - len(chosen)
+    assert "front measured on adb" in Page(report_page(mixed)).text
 
 
 def test_a_measured_run_does_not_say_predicted_of_its_candidates(

@@ -89,6 +89,8 @@ def _list(texts: tuple[str, ...]) -> str:
 
 def _head(report: ReportInput) -> str:
     asked = [report.settings[name] for name in ("device", "budget") if name in report.settings]
+    if "front measured on" in report.settings:
+        asked.append(f"front measured on {report.settings['front measured on']}")
     sub = " · ".join([*asked, f"{OBJECTIVE_NAMES[report.objective]} against proxy loss"])
     warned = "".join(f'<div class="warn">{escape(text)}</div>' for text in warnings(report))
     return (

@@ -37,7 +37,7 @@ def facts_table(rows: Mapping[str, str]) -> str:
 def front_table(report: ReportInput) -> str:
     """The front, fastest first, knee and ties marked."""
     front = report.front
-    source = sources(report)
+    source = "measured" if front.members[0].measured else "predicted"
     speed = OBJECTIVE_NAMES[front.objective]
     head = [
         ("candidate", ""),
@@ -167,9 +167,13 @@ def reasons_table(records: Iterable[TrialRecord], report: ReportInput) -> str:
 
 
 def _rate(record: TrialRecord, report: ReportInput) -> str:
+    """With its source where the column's title names two."""
     if record.speed is None:
         return ""
-    return format_rate(record.speed.tokens_per_s(report.objective)[0])
+    rate = format_rate(record.speed.tokens_per_s(report.objective)[0])
+    if " or " not in sources(report):
+        return rate
+    return f"{rate}<small>{'predicted' if record.measured is None else 'measured'}</small>"
 
 
 def _table(head: Sequence[tuple[str, str]], rows: Sequence[str]) -> str:
