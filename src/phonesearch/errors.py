@@ -28,6 +28,7 @@
       - PhoneMemoryError     too little memory left on it for a model
       - PhoneNotFitError     it is in no state to be measured (battery saver, hot)
       - AnotherPhoneError    another one than the session began with
+      - PhonesDifferError    several that are not alike enough to be put together
       - UnsteadyPhoneError   it slowed down, or two measurements do not agree
       - WrongLogitsError     it computes other numbers than this computer
       - RunnerError          our program on it did not end as it should
@@ -309,6 +310,16 @@ class PhoneNotFitError(PhoneError):
 
 class AnotherPhoneError(PhoneError):
     """Another phone answers than the one that a session began with."""
+
+
+class PhonesDifferError(PhoneError):
+    """Phones whose times may not stand in one front."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(
+            f"These phones cannot be used as one: {how}. Times of two machines make no front "
+            "together: name phones that are alike, or make one run for each."
+        )
 
 
 class UnsteadyPhoneError(PhoneError):

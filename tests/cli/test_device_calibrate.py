@@ -18,7 +18,7 @@ from phonesearch.timing.probes import DecoderProbe, Probe
     ("machine", "out", "said"),
     [
         ("moon", "mine.yaml", "can be calibrated, got 'moon'"),
-        ("adb:", "mine.yaml", "can be calibrated, got 'adb:'"),
+        ("adb:", "mine.yaml", "'adb:' does not name phones"),
         ("host", "mine.txt", "end in .yaml"),
     ],
 )

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fakephone_rig import FakePhone
+from fakephone_rig import AdbServer, FakePhone
 from in_use import models, runtime_library
 from needs import need
 from typer.testing import CliRunner, Result
@@ -140,6 +140,36 @@ def test_a_search_predicts_all_and_measures_what_may_be_on_the_front(
     assert {member["source"] for member in front["members"]} == {"measured"}
     assert all(json.loads(line)["measurement"]["conditions"]["cpus_granted"] for line in lines)
     assert models(fake_phone) == []
+
+
+def test_a_search_measures_on_two_phones_of_a_model_at_once(
+    fake_phone: FakePhone,
+    make_phone: Callable[..., FakePhone],
+    adb: AdbServer,
+    phonesearch: Phonesearch,
+    tmp_path: Path,
+    text: Path,
+) -> None:
+    second = make_phone()
+    adb.connect(second)
+    out = tmp_path / "run"
+
+    found = phonesearch(
+        *("run", "--device", f"adb:{fake_phone.serial},adb:{second.serial}", "--measure", "all"),
+        *(*SEARCH, "--jobs", "2", "--threads", "2", "--data", text, "--out", out),
+    )
+
+    assert found.exit_code == 0, found.output
+    lines = [json.loads(line) for line in (out / "measurements.jsonl").read_text().splitlines()]
+    assert sorted(line["number"] for line in lines) == list(range(6))
+    phones = {line["measurement"]["conditions"]["pool"]["phone"] for line in lines}
+    assert phones == {1, 2}
+    assert {line["measurement"]["num_threads"] for line in lines} == {2}
+    assert len({line["measurement"]["device"] for line in lines}) == 1
+    written = "".join(path.read_text() for path in (out / "report.html", out / "front.json"))
+    assert fake_phone.serial not in written
+    assert second.serial not in written
+    assert models(fake_phone) == models(second) == []
 
 
 def test_a_search_that_loses_the_phone_keeps_what_it_has_and_goes_on(

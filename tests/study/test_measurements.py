@@ -96,9 +96,13 @@ def test_a_constraint_that_the_prediction_met_can_be_broken_by_the_measurement(
 
 
 def test_a_serial_number_is_left_out() -> None:
-    assert [without_serial(device) for device in ("adb", "adb:R5CT1", "host", "C:/x.yaml")] == [
+    assert [
+        without_serial(device)
+        for device in ("adb", "adb:R5CT1", "adb:A,adb:B", "host", "C:/x.yaml")
+    ] == [
         "adb",
         "adb",
+        "adb, 2 phones",
         "host",
         "C:/x.yaml",
     ]

@@ -73,6 +73,7 @@ def calibrate(
 
     from phonesearch import files
     from phonesearch.cli.countdown import Countdown
+    from phonesearch.cli.machine import check_cores
     from phonesearch.cli.options import optional
     from phonesearch.cli.phone_device import is_phone, phone_backend
     from phonesearch.device.fitted import PROFILE_HEADER, profile_content
@@ -82,7 +83,6 @@ def calibrate(
     from phonesearch.timing.host import (
         HostBackend,
         last_cache_bytes,
-        num_logical_cores,
         num_physical_cores,
     )
     from phonesearch.timing.probe_run import ProbeRecord, Timer, run_probes
@@ -100,8 +100,7 @@ def calibrate(
         raise SettingsError(
             f"Only `host`, `adb` and `adb:SERIAL` can be calibrated, got {machine!r}."
         )
-    if machine == "host" and cpus is not None:
-        raise SettingsError("`--cpus` is for phones; on this machine give `--threads`.")
+    check_cores(machine, cpus, threads)
     if out.suffix not in (".yaml", ".yml"):
         raise SettingsError(f"`--out` must end in .yaml, got {out}.")
     kind = machine.partition(":")[0]  # without the serial number, which is personal
@@ -114,11 +113,6 @@ def calibrate(
         if machine == "host":
             timer = HostBackend()
             num_threads = threads or num_physical_cores()
-            if num_threads > num_logical_cores():
-                raise SettingsError(
-                    f"`--threads` must be at most {num_logical_cores()}, the cores that this "
-                    f"process may use, got {num_threads}: more would only wait for each other."
-                )
             cache_bytes = last_cache_bytes()
         else:
             phone = stack.enter_context(phone_backend(machine, cpus=cpus, threads=threads))

@@ -12,26 +12,61 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened_meter(device: str | None, *, folder: Path | None = None) -> Iterator[Meter | None]:
+def opened_meter(
+    device: str | None,
+    *,
+    folder: Path | None = None,
+    cpus: str | None = None,
+    threads: int | None = None,
+) -> Iterator[Meter | None]:
     """The stopwatch of a machine, as long as the block lasts; None for no machine.
 
     Args:
-        device: `host`, `adb` or `adb:SERIAL`.
+        device: `host`, or phones as in `phone_device.serials`.
         folder: Where this machine's exported models lie meanwhile.
+        cpus: Cores of the phones, as typed; None for the best that are known.
+        threads: Inside an operator; None for the usual number.
 
     Raises:
-        PhoneError: If the phone cannot be measured.
+        PhoneError: If the phones cannot be measured.
+        SettingsError: If the options do not go together.
     """
-    from phonesearch.cli.phone_device import is_phone, phone_backend
+    from phonesearch.cli.phone_device import is_phone, phone_pool
     from phonesearch.study.meter import HostMeter, PhoneMeter
 
     if device is None:
         yield None
     elif is_phone(device):
-        with phone_backend(device) as backend:
-            yield PhoneMeter(backend=backend)
+        with phone_pool(device, cpus=cpus, threads=threads) as phones:
+            yield PhoneMeter(phones=phones)
     else:
-        yield HostMeter(folder=folder)
+        yield HostMeter(folder=folder, num_threads=threads)
+
+
+def check_cores(device: str | None, cpus: str | None, threads: int | None) -> None:
+    """Refuse cores and threads where nothing is measured, or that the machine does not have.
+
+    Raises:
+        SettingsError: If so.
+    """
+    from phonesearch.cli.phone_device import is_phone
+    from phonesearch.errors import SettingsError
+    from phonesearch.study.meter import HOST
+    from phonesearch.timing.host import num_logical_cores
+
+    if device is not None and is_phone(device):
+        return
+    if cpus is not None:
+        raise SettingsError("`--cpus` is for phones; on this machine give `--threads`.")
+    if threads is None:
+        return
+    if device != HOST:
+        raise SettingsError("`--threads` goes with `host` and `adb`, which are measured.")
+    if threads > num_logical_cores():
+        raise SettingsError(
+            f"`--threads` must be at most {num_logical_cores()}, the cores that this process may "
+            f"use, got {threads}: more would only wait for each other."
+        )
 
 
 def profile_of(device: str) -> str:
@@ -75,13 +110,14 @@ def machine_of(device: str, measure: str | None, profile: str | None) -> tuple[s
 
 
 def _profile_of_phone(device: str) -> str:
-    """The shipped profile of the phone's chip."""
+    """The shipped profile of the chip of the phone, of several of the first."""
     from phonesearch.catalog import resolve
+    from phonesearch.cli.phone_device import serials
     from phonesearch.errors import NotInCatalogError, SettingsError
     from phonesearch.phone.adb import Adb
     from phonesearch.phone.device import survey
 
-    chip = survey(Adb.find().choose(device.partition(":")[2] or None)).identity.soc_model
+    chip = survey(Adb.find().choose(serials(device)[0])).identity.soc_model
     try:
         return resolve(chip or "", "device_profiles").stem
     except NotInCatalogError:

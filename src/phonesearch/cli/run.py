@@ -8,11 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from phonesearch.cli.console import Console
-    from phonesearch.device.profile import DeviceProfile
-    from phonesearch.space.schema import SearchSpace
-    from phonesearch.study.folder import RunFolder
-    from phonesearch.study.prepare import Prepared
     from phonesearch.study.settings import RunSettings
 
 _SEARCH = "What to search"
@@ -27,7 +22,8 @@ def run(
         str,
         typer.Option(
             help="Device profile, or path to one (`phonesearch device list`), to predict. `host` "
-            "measures on this machine, `adb` or `adb:SERIAL` on the phone that is plugged in.",
+            "measures on this machine, `adb` or `adb:SERIAL` on a phone, `adb:SERIAL,adb:SERIAL` "
+            "on several of one model at once.",
             rich_help_panel=_SEARCH,
         ),
     ] = "snapdragon8gen3",
@@ -73,6 +69,23 @@ def run(
         typer.Option(
             help="Profile to predict with for `--measure front`, best one of that very machine "
             "(`phonesearch device calibrate`); default: the shipped one of the phone's chip.",
+            rich_help_panel=_FAST,
+        ),
+    ] = None,
+    cpus: Annotated[
+        str | None,
+        typer.Option(
+            help="Cores of the phone to measure on: `4-7`, `4,5,7`; default: what `phone doctor "
+            "--sweep` found best, else the prime and the big ones.",
+            rich_help_panel=_FAST,
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads that `host` and `adb` measure with; default: physical cores, on a phone "
+            "those of --cpus.",
             rich_help_panel=_FAST,
         ),
     ] = None,
@@ -178,7 +191,8 @@ def run(
         phonesearch run --resume results/2026-11-24-1312-snapdragon8gen3-1.5B --trials 48
     """
     from phonesearch.cli.console import console
-    from phonesearch.cli.machine import machine_of
+    from phonesearch.cli.job import default_folder, go_on, start, with_trials
+    from phonesearch.cli.machine import check_cores, machine_of
     from phonesearch.errors import SettingsError
     from phonesearch.study.folder import open_folder
 
@@ -192,13 +206,16 @@ def run(
                 )
             folder = open_folder(resume)
             if "trials" in _typed(ctx):
-                folder = _with_trials(folder, trials)
-            _go_on(folder, shown)
+                folder = with_trials(folder, trials)
+            go_on(folder, shown)
             return
         predicting, measure_on = machine_of(device, measure, profile)
+        check_cores(measure_on or predicting, cpus, threads)
         settings = _settings(
             device=predicting,
             measure_on=measure_on,
+            cpus=cpus,
+            threads=threads,
             engine=engine,
             space=space,
             budget=budget,
@@ -218,7 +235,7 @@ def run(
             proxy_parameters=proxy_parameters,
             proxy_tokens=proxy_tokens,
         )
-        _start(settings, out or _default_folder(settings), shown)
+        start(settings, out or default_folder(settings), shown)
 
 
 def _typed(ctx: typer.Context) -> list[str]:
@@ -231,6 +248,8 @@ def _settings(
     *,
     device: str,
     measure_on: str | None,
+    cpus: str | None,
+    threads: int | None,
     engine: str | None,
     space: str,
     budget: str,
@@ -269,6 +288,8 @@ def _settings(
     return RunSettings(
         device=device,
         measure_on=measure_on,
+        cpus=cpus,
+        threads=threads,
         engine=engine,
         space=space,
         budget=parsed("--budget", budget, parse_count),
@@ -287,99 +308,3 @@ def _settings(
         jobs=jobs or default_jobs(),
         proxy=replace(proxy, parameters=size or proxy.parameters, tokens=tokens or proxy.tokens),
     )
-
-
-def _default_folder(settings: RunSettings) -> Path:
-    from datetime import datetime
-
-    from phonesearch.study.settings import without_serial
-    from phonesearch.units import format_count
-
-    now = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    budget = format_count(settings.budget).replace(" ", "")
-    device = without_serial(settings.measure_on or Path(settings.device).stem)
-    return Path("results") / f"{now}-{device}-{budget}"
-
-
-def _start(settings: RunSettings, path: Path, shown: Console) -> None:
-    from phonesearch import files
-    from phonesearch.catalog import resolve
-    from phonesearch.cli.machine import profile_of
-    from phonesearch.device.profile import read_profile
-    from phonesearch.space.schema import SearchSpace
-    from phonesearch.study.folder import check_new, create
-
-    space_file = resolve(settings.space, "search_spaces")
-    device_file = resolve(profile_of(settings.device), "device_profiles")
-    check_new(path)
-    prepared = _prepare(
-        settings, files.read(space_file, SearchSpace), read_profile(str(device_file)), shown
-    )
-    folder = create(path, settings, space_file=space_file, device_file=device_file)
-    _search(folder, prepared, shown)
-
-
-def _with_trials(folder: RunFolder, trials: int) -> RunFolder:
-    from phonesearch.errors import SettingsError
-    from phonesearch.study.folder import raise_trials
-
-    if trials < folder.settings.trials:
-        raise SettingsError(
-            f"--trials: this run was asked for {folder.settings.trials}, which can be raised, "
-            f"not lowered to {trials}."
-        )
-    return raise_trials(folder, trials)
-
-
-def _go_on(folder: RunFolder, shown: Console) -> None:
-    _search(folder, _prepare(folder.settings, folder.space, folder.profile, shown), shown)
-
-
-def _prepare(
-    settings: RunSettings, space: SearchSpace, profile: DeviceProfile, shown: Console
-) -> Prepared:
-    from phonesearch.cli.console import cache_dir
-    from phonesearch.study.prepare import prepare
-
-    return prepare(settings, space, profile, cache_dir=cache_dir(), observer=shown)
-
-
-def _search(folder: RunFolder, prepared: Prepared, shown: Console) -> None:
-    from phonesearch.cli.machine import opened_meter
-    from phonesearch.cli.results import print_results
-    from phonesearch.errors import PhoneError
-    from phonesearch.front.confirm import confirm
-    from phonesearch.report.build import build
-    from phonesearch.study.run import search
-    from phonesearch.study.store import read_records
-
-    shown.say(f"Results go to {folder.path}")
-    settings = folder.settings
-    target = settings.device if folder.profile.measured else settings.measure_on
-    try:
-        # Opened before the search, so that a phone that cannot be measured costs no hours.
-        with opened_meter(target, folder=folder.path) as meter:
-            after = settings.measure_on is not None
-            search(folder, prepared, observer=shown, meter=None if after else meter)
-            if meter is not None and after:
-                confirm(folder, meter, observer=shown)
-    except KeyboardInterrupt:
-        shown.close()
-        typer.echo(
-            f"\nStopped with {len(read_records(folder))} of {folder.settings.trials} trials "
-            f"finished. Go on with: phonesearch run --resume {folder.path}",
-            err=True,
-        )
-        raise typer.Exit(code=130) from None
-    except PhoneError:
-        shown.close()
-        typer.echo(
-            f"The run stopped; what is finished is kept. Go on with: phonesearch run --resume "
-            f"{folder.path}",
-            err=True,
-        )
-        raise
-    shown.say("Writing the report")
-    built = build(folder)
-    shown.close()
-    print_results(built)

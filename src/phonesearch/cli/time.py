@@ -30,6 +30,21 @@ def time(
     engine: Annotated[
         str | None, typer.Option(help="Inference engine of the profile; default: its own.")
     ] = None,
+    cpus: Annotated[
+        str | None,
+        typer.Option(
+            help="Cores of the phone: `4-7`, `4,5,7`; default: what `phone doctor --sweep` found "
+            "best, else the prime and the big ones."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads where it is measured; default: physical cores, on a phone those of "
+            "--cpus.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Predict, or on `host` and `adb` measure, how fast one model reads a prompt and answers.
@@ -44,11 +59,12 @@ def time(
     import json
 
     from phonesearch.candidate.huggingface import read_candidate
-    from phonesearch.cli.machine import opened_meter, profile_of
+    from phonesearch.cli.machine import check_cores, opened_meter, profile_of
     from phonesearch.device.profile import read_profile
     from phonesearch.errors import ProfileError
     from phonesearch.study.stopwatch import Turn, predicted, weight_bits
 
+    check_cores(device, cpus, threads)
     candidate = read_candidate(config)
     profile = read_profile(profile_of(device))
     if profile.measured and engine is not None:
@@ -58,7 +74,7 @@ def time(
     turn = Turn(prompt_tokens=prompt, generate_tokens=generate)
     extra: dict[str, Any]
     if profile.measured:
-        with opened_meter(device) as meter:
+        with opened_meter(device, cpus=cpus, threads=threads) as meter:
             assert meter is not None
             measurement = meter.measure(candidate, turn)
         speed = measurement.speed

@@ -25,6 +25,8 @@ from phonesearch.study.observer import RunObserver
 from phonesearch.study.record import TrialRecord
 from phonesearch.study.stopwatch import Turn
 from phonesearch.study.store import read_records
+from phonesearch.study.together import together
+from phonesearch.timing.base import Measurement
 
 FIRST: Final = 3
 """Measured before their errors are held to tell those of the others."""
@@ -58,23 +60,32 @@ def confirm(folder: RunFolder, meter: Meter, *, observer: RunObserver) -> Front:
         due = contenders(records, settings.speed)
         if not due:
             return front(records, settings.speed)
-        record = next(record for record in records if record.number == due[0])
+        by_number = {record.number: record for record in records}
+        chosen = [by_number[number] for number in due[: meter.num_at_once]]
+        numbers = ", ".join(str(record.number) for record in chosen)
         observer.say(
-            f"Measuring trial {record.number} on {meter.fingerprint}; {len(due)} of "
-            f"{len(records)} may be on the front and are not measured"
+            f"Measuring trial{'s' * (len(chosen) > 1)} {numbers} on {meter.fingerprint}; "
+            f"{len(due)} of {len(records)} may be on the front and are not measured"
         )
-        try:
-            measurement = meter.measure(record.candidate, turn, seed=settings.seed)
-        except (ExportError, TimingError) as error:
-            if isinstance(error, PhoneError) and not error.is_of_candidate:
-                raise
-            broken.add(record.number)
-            observer.say(f"Trial {record.number} could not be measured: {error}")
-            continue
-        keep_measurement(
-            folder.path,
-            Kept(number=record.number, candidate_id=record.candidate_id, measurement=measurement),
-        )
+
+        def measured(record: TrialRecord) -> tuple[TrialRecord, Measurement | TimingError]:
+            try:
+                return record, meter.measure(record.candidate, turn, seed=settings.seed)
+            except (ExportError, TimingError) as error:
+                if isinstance(error, PhoneError) and not error.is_of_candidate:
+                    raise
+                return record, TimingError(str(error))
+
+        with together(measured, chosen, at_once=meter.num_at_once, stop=meter.stop) as results:
+            for record, found in results:
+                if isinstance(found, TimingError):
+                    broken.add(record.number)
+                    observer.say(f"Trial {record.number} could not be measured: {found}")
+                    continue
+                keep_measurement(
+                    folder.path,
+                    Kept(number=record.number, candidate_id=record.candidate_id, measurement=found),
+                )
 
 
 def contenders(records: Sequence[TrialRecord], objective: SpeedObjective) -> tuple[int, ...]:

@@ -145,6 +145,11 @@ class PhoneBackend:
         """Take all models from the phone."""
         self._stack.close()
 
+    def stop(self) -> None:
+        """Begin nothing more on the phone, as when the user breaks off; from any thread."""
+        if self._bench is not None:
+            self._bench.session.link.stop()
+
     @property
     def bench(self) -> Bench:
         """What measures; only within the `with` block."""

@@ -52,6 +52,11 @@ class Link:
         self._is_same = True
         """Whether no other phone has answered in its place."""
         self._doomed: set[str] = set()
+        self._is_over = False
+
+    def stop(self) -> None:
+        """Begin nothing more that `held` does, as when the user breaks off; from any thread."""
+        self._is_over = True
 
     def contact(self) -> None:
         """Make sure that it is there and the same phone, with nothing of ours running on it and
@@ -104,14 +109,20 @@ class Link:
         Raises:
             PhoneUnreachableError: If the phone stays away, or goes a third time.
             AnotherPhoneError: If another one comes back.
-            PhoneError: Whatever else `doing` raises.
+            PhoneError: Whatever else `doing` raises, or if it was stopped.
         """
         for _ in range(_REPEATS):
+            self._require_not_over()
             try:
                 return doing()
             except PhoneUnreachableError as error:
                 self.wait(error)
+        self._require_not_over()
         return doing()
+
+    def _require_not_over(self) -> None:
+        if self._is_over:
+            raise PhoneError("It was broken off.")
 
     def wait(self, lost: PhoneUnreachableError) -> None:
         """Until the phone is back.
@@ -125,6 +136,7 @@ class Link:
         """
         end = self._clock.now() + self._patience_s
         while True:
+            self._require_not_over()
             try:
                 self.adb.choose(self.serial)
                 self.contact()

@@ -1,4 +1,4 @@
-"""The stopwatch of a real machine: this one, or a phone."""
+"""The stopwatch of a real machine: this one, a phone, or several phones of one model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from phonesearch.candidate.config import Candidate
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
-from phonesearch.phone.backend import PhoneBackend
+from phonesearch.phone.pool import PhonePool
 from phonesearch.study.stopwatch import Turn
 from phonesearch.timing.base import Measurement, TimingSettings
 from phonesearch.timing.host import HostBackend
@@ -19,7 +19,12 @@ HOST: Final = "host"
 
 
 class Meter(Protocol):
-    """Measures candidates on one machine, one after the other."""
+    """Measures candidates on machines of one kind."""
+
+    @property
+    def num_at_once(self) -> int:
+        """Candidates that may be measured at once, from as many threads."""
+        ...
 
     @property
     def fingerprint(self) -> str:
@@ -35,6 +40,10 @@ class Meter(Protocol):
         """
         ...
 
+    def stop(self) -> None:
+        """Let what is being measured end soon; from any thread."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostMeter:
@@ -43,6 +52,13 @@ class HostMeter:
     folder: Path | None = None
     """Where an exported model lies meanwhile (about as large as its weights); None is the
     system's folder for temporary files."""
+    num_threads: int | None = None
+    """Inside an operator; None is one a physical core."""
+
+    @property
+    def num_at_once(self) -> int:
+        """See `Meter`."""
+        return 1
 
     @property
     def fingerprint(self) -> str:
@@ -53,25 +69,41 @@ class HostMeter:
         """See `Meter`."""
         with tempfile.TemporaryDirectory(prefix=".timing-", dir=self.folder) as name:
             model = export(candidate, Path(name), GraphSettings(), seed=seed)
-            return HostBackend().time(model.path, _settings(turn))
+            return HostBackend().time(model.path, _settings(turn, num_threads=self.num_threads))
+
+    def stop(self) -> None:
+        """Nothing: it measures in the caller's own thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneMeter:
-    """ONNX Runtime on a phone."""
+    """ONNX Runtime on phones, each measuring one candidate at a time."""
 
-    backend: PhoneBackend
+    phones: PhonePool
     """Within its `with` block."""
+
+    @property
+    def num_at_once(self) -> int:
+        """See `Meter`."""
+        return self.phones.num_phones
 
     @property
     def fingerprint(self) -> str:
         """See `Meter`."""
-        return self.backend.fingerprint
+        return self.phones.fingerprint
 
     def measure(self, candidate: Candidate, turn: Turn, *, seed: int = 0) -> Measurement:
         """See `Meter`."""
-        return self.backend.time(candidate, _settings(turn), seed=seed)
+        return self.phones.time(candidate, _settings(turn), seed=seed)
+
+    def stop(self) -> None:
+        """See `Meter`."""
+        self.phones.stop()
 
 
-def _settings(turn: Turn) -> TimingSettings:
-    return TimingSettings(prompt_tokens=turn.prompt_tokens, generate_tokens=turn.generate_tokens)
+def _settings(turn: Turn, *, num_threads: int | None = None) -> TimingSettings:
+    return TimingSettings(
+        prompt_tokens=turn.prompt_tokens,
+        generate_tokens=turn.generate_tokens,
+        num_threads=num_threads,
+    )

@@ -41,6 +41,7 @@ from phonesearch.study.store import (
     read_records,
     stored_record,
 )
+from phonesearch.study.together import together
 from phonesearch.study.workers import ProxyPool, TrainingJob, proxy_pool
 
 _NUM_STARTUP_TRIALS = 6
@@ -177,7 +178,8 @@ def _draw(run: _Run, number: int) -> Candidate:
 
 
 def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool) -> None:
-    """Time one after the other, as a stopwatch wants the machine for itself; train together."""
+    """Time one after the other, as a stopwatch wants the machine for itself, or as many at once
+    as there are machines; then train together."""
     folder, settings = run.folder, run.folder.settings
 
     def conclude(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, ...]) -> None:
@@ -194,20 +196,25 @@ def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool) -> 
         keep(run.study, record, settings.speed)
         run.observer.finished(record)
 
-    waiting: dict[int, Timed] = {}
-    for number, candidate in drawn.items():
-        timed = time_candidate(
-            number, candidate, settings=settings, profile=folder.profile, meter=run.meter
+    def timing(number: int) -> Timed:
+        return time_candidate(
+            number, drawn[number], settings=settings, profile=folder.profile, meter=run.meter
         )
-        if timed.error is not None or timed.speed is None:
-            conclude(timed, timed.error or PhoneSearchError("It could not be timed."))
-            continue
-        breaks = run.prepared.limits.broken(timed.peak_memory_bytes, timed.speed)
-        if breaks:
-            conclude(timed, breaks)
-            continue
-        run.observer.timed(number, candidate, timed.speed)
-        waiting[number] = timed
+
+    waiting: dict[int, Timed] = {}
+    at_once = 1 if run.meter is None else run.meter.num_at_once
+    stop = (lambda: None) if run.meter is None else run.meter.stop
+    with together(timing, list(drawn), at_once=at_once, stop=stop) as results:
+        for timed in results:
+            if timed.error is not None or timed.speed is None:
+                conclude(timed, timed.error or PhoneSearchError("It could not be timed."))
+                continue
+            breaks = run.prepared.limits.broken(timed.peak_memory_bytes, timed.speed)
+            if breaks:
+                conclude(timed, breaks)
+                continue
+            run.observer.timed(timed.number, timed.candidate, timed.speed)
+            waiting[timed.number] = timed
     jobs = {
         number: TrainingJob(
             candidate=timed.candidate,

@@ -44,7 +44,12 @@ class RunSettings:
     """Name of the device profile; its content is copied into the run folder."""
     measure_on: str | None = None
     """Machine on which those that may be on the front are measured after the search, as typed:
-    `host`, `adb` or `adb:SERIAL`. None with a device that is measured itself, or not at all."""
+    `host`, `adb`, `adb:SERIAL` or several phones. None with a device that is measured itself, or
+    not at all."""
+    cpus: str | None = None
+    """Cores of the phone to measure on, as typed; None for the best that are known."""
+    threads: int | None = None
+    """Inside an operator where something is measured; None for the usual number."""
     engine: str | None
     """Inference engine of the profile; None is the profile's default."""
     space: str
@@ -76,8 +81,11 @@ class RunSettings:
 
 
 def without_serial(device: str) -> str:
-    """A device as typed, less the serial number of a phone, which is personal."""
-    return "adb" if device.startswith("adb:") else device
+    """A device as typed, less the serial numbers of phones, which are personal."""
+    if not device.startswith("adb:"):
+        return device
+    count = device.count(",") + 1
+    return "adb" if count == 1 else f"adb, {count} phones"
 
 
 def default_jobs() -> int:

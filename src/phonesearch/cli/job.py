@@ -1,0 +1,145 @@
+"""What `phonesearch run` does with its settings: a new run, or one that goes on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from phonesearch.cli.console import Console
+    from phonesearch.device.profile import DeviceProfile
+    from phonesearch.space.schema import SearchSpace
+    from phonesearch.study.folder import RunFolder
+    from phonesearch.study.meter import Meter
+    from phonesearch.study.prepare import Prepared
+    from phonesearch.study.settings import RunSettings
+
+
+def default_folder(settings: RunSettings) -> Path:
+    """`results/DATE-DEVICE-BUDGET`."""
+    from datetime import datetime
+
+    from phonesearch.study.settings import without_serial
+    from phonesearch.units import format_count
+
+    now = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
+    budget = format_count(settings.budget).replace(" ", "")
+    device = without_serial(settings.measure_on or Path(settings.device).stem).partition(",")[0]
+    return Path("results") / f"{now}-{device}-{budget}"
+
+
+def start(settings: RunSettings, path: Path, shown: Console) -> None:
+    """A new run, to its report.
+
+    Args:
+        settings: What is asked.
+        path: Its folder, new or empty.
+        shown: Where progress goes.
+    """
+    from phonesearch import files
+    from phonesearch.catalog import resolve
+    from phonesearch.cli.machine import profile_of
+    from phonesearch.device.profile import read_profile
+    from phonesearch.space.schema import SearchSpace
+    from phonesearch.study.folder import check_new, create
+
+    space_file = resolve(settings.space, "search_spaces")
+    device_file = resolve(profile_of(settings.device), "device_profiles")
+    space, profile = files.read(space_file, SearchSpace), read_profile(str(device_file))
+    check_new(path)
+    with _opened(settings, profile, path) as meter:
+        prepared = _prepare(settings, space, profile, shown)
+        folder = create(path, settings, space_file=space_file, device_file=device_file)
+        _search(folder, prepared, meter, shown)
+
+
+def with_trials(folder: RunFolder, trials: int) -> RunFolder:
+    """The run, asked for so many trials.
+
+    Raises:
+        SettingsError: If it was asked for more already.
+    """
+    from phonesearch.errors import SettingsError
+    from phonesearch.study.folder import raise_trials
+
+    if trials < folder.settings.trials:
+        raise SettingsError(
+            f"--trials: this run was asked for {folder.settings.trials}, which can be raised, "
+            f"not lowered to {trials}."
+        )
+    return raise_trials(folder, trials)
+
+
+def go_on(folder: RunFolder, shown: Console) -> None:
+    """A run from wherever it stands, to its report."""
+    with _opened(folder.settings, folder.profile, folder.path) as meter:
+        prepared = _prepare(folder.settings, folder.space, folder.profile, shown)
+        _search(folder, prepared, meter, shown)
+
+
+def _opened(
+    settings: RunSettings, profile: DeviceProfile, path: Path
+) -> AbstractContextManager[Meter | None]:
+    """What measures, opened before all else: a phone that cannot be measured costs no hours."""
+    from phonesearch.cli.machine import opened_meter
+
+    return opened_meter(
+        settings.device if profile.measured else settings.measure_on,
+        folder=path,
+        cpus=settings.cpus,
+        threads=settings.threads,
+    )
+
+
+def _prepare(
+    settings: RunSettings, space: SearchSpace, profile: DeviceProfile, shown: Console
+) -> Prepared:
+    from phonesearch.cli.console import cache_dir
+    from phonesearch.study.prepare import prepare
+
+    return prepare(settings, space, profile, cache_dir=cache_dir(), observer=shown)
+
+
+def _search(folder: RunFolder, prepared: Prepared, meter: Meter | None, shown: Console) -> None:
+    from phonesearch.cli.results import print_results
+    from phonesearch.errors import PhoneError
+    from phonesearch.front.confirm import confirm
+    from phonesearch.report.build import build
+    from phonesearch.study.run import search
+    from phonesearch.study.store import read_records
+
+    shown.say(f"Results go to {folder.path}")
+    settings = folder.settings
+    after = settings.measure_on is not None
+    if meter is not None and not after and meter.num_at_once > settings.jobs:
+        shown.say(
+            f"Candidates are drawn {settings.jobs} at a time, so {settings.jobs} of "
+            f"{meter.num_at_once} phones are used at once; more --jobs would use more"
+        )
+    try:
+        search(folder, prepared, observer=shown, meter=None if after else meter)
+        if meter is not None and after:
+            confirm(folder, meter, observer=shown)
+    except KeyboardInterrupt:
+        shown.close()
+        typer.echo(
+            f"\nStopped with {len(read_records(folder))} of {folder.settings.trials} trials "
+            f"finished. Go on with: phonesearch run --resume {folder.path}",
+            err=True,
+        )
+        raise typer.Exit(code=130) from None
+    except PhoneError:
+        shown.close()
+        typer.echo(
+            f"The run stopped; what is finished is kept. Go on with: phonesearch run --resume "
+            f"{folder.path}",
+            err=True,
+        )
+        raise
+    shown.say("Writing the report")
+    built = build(folder)
+    shown.close()
+    print_results(built)
