@@ -74,6 +74,15 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(SMALL, tmp_path_factory.mktemp("model"), GraphSettings()).path
 
 
+def test_onnx_runtime_leaves_no_telemetry_behind(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    HostBackend().time(model_path, QUICK)
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name]
+
+
 @pytest.fixture(scope="module")
 def measurement(model_path: Path):
     backend: TimingBackend = HostBackend()

@@ -139,6 +139,8 @@ class HostBackend:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # ONNX Runtime keeps telemetry in ~/.cache/Microsoft unless told not to.
+            env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},
         )
         with process:
             try:
