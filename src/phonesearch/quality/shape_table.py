@@ -105,7 +105,7 @@ def read_shape_table(path: Path) -> ShapeTable:
             )
         )
     _stop_on(path, problems)
-    return ShapeTable(rows=tuple(rows), sha256=hashlib.sha256(text.encode("utf-8")).hexdigest())
+    return ShapeTable(rows=tuple(rows), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _scaled(value: float | None, scale: float) -> float | None:
