@@ -13,6 +13,7 @@ _FLAT_PRECISION: Final = 1e-6
 """Of the common intercept: a deviation of 1000 in log loss."""
 _MAX_ROUNDS: Final = 100
 _GAIN: Final = 1e-9
+_STARTS: Final = 12
 
 
 def choose_anchors(
@@ -46,8 +47,24 @@ def choose_anchors(
     precision = np.zeros((terms, terms))
     precision[0, 0] = _FLAT_PRECISION
     precision[1:, 1:] = np.linalg.inv(prior_covariance)
-    chosen: list[int] = []
-    for _ in range(count):
+    most, _ = _most_telling(scaled, precision, [])
+    spread = np.linspace(0, len(rows) - 1, min(_STARTS, len(rows))).round().astype(int)
+    best: tuple[int, ...] = ()
+    best_worth = -np.inf
+    for first in dict.fromkeys((most, *spread.tolist())):
+        chosen, worth = _exchanged(scaled, precision, first, count)
+        if worth > best_worth + _GAIN:
+            best, best_worth = chosen, worth
+    return best
+
+
+def _exchanged(
+    scaled: Array, precision: Array, first: int, count: int
+) -> tuple[tuple[int, ...], float]:
+    """The set that exchanges from one first row end in, and its log determinant."""
+    chosen = [first]
+    precision = precision + np.outer(scaled[first], scaled[first])
+    while len(chosen) < count:
         best, _ = _most_telling(scaled, precision, chosen)
         chosen.append(best)
         precision = precision + np.outer(scaled[best], scaled[best])
@@ -63,7 +80,7 @@ def choose_anchors(
                 exchanged = True
         if not exchanged:
             break
-    return tuple(sorted(chosen))
+    return tuple(sorted(chosen)), float(np.linalg.slogdet(precision)[1])
 
 
 def log_information(rows: Array, prior_covariance: Array, *, noise_sd: float) -> float:

@@ -132,6 +132,8 @@ def leave_one_out(prior: Coefficients, observations: Observations) -> tuple[Left
     covariance (Q_bb)^-1. Trainings whose recipe has no other architecture are not in the result:
     nothing says where their intercept is.
     """
+    if not len(observations.log_losses):
+        return ()
     rows = observations.rows
     whole = rows @ prior.covariance @ rows.T + observations.noise
     weight = _without_intercepts(whole, observations.recipes)
