@@ -20,6 +20,7 @@ ROOMS = [
     "catalog",
     "candidate",
     "space",
+    "quality",
     "model",
     "onnx_export",
     "device",

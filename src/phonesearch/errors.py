@@ -41,6 +41,7 @@
         - RunnerCrashedError   it touched memory that is not its own
         - RunnerHungError      it did not end in time
       - RuntimeLibraryError  no ONNX Runtime for the phone, or not a usable one
+  - QualityError             too little to fit or use the law of final loss
   - CorpusError              text that cannot be read, or too little of it
   - ProxyError               a short training failed (NaN, out of memory)
   - SettingsError            options of a run that contradict each other
@@ -123,6 +124,10 @@ class ExportError(PhoneSearchError):
 
 class TimingError(PhoneSearchError):
     """The device could not be timed; raised rather than returning a doubtful number."""
+
+
+class QualityError(PhoneSearchError, ValueError):
+    """A table, or a set of observations, is too little to fit or to use the law of final loss."""
 
 
 class CorpusError(PhoneSearchError, ValueError):

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from phonesearch import __version__
-from phonesearch.cli import device, export, phone, report, run, space, time
+from phonesearch.cli import device, export, phone, quality, report, run, space, time
 from phonesearch.errors import PhoneSearchError
 
 
@@ -49,6 +49,7 @@ app.command(name="export")(export.export)
 app.add_typer(device.app, name="device")
 app.add_typer(space.app, name="space")
 app.add_typer(phone.app, name="phone")
+app.add_typer(quality.app, name="quality")
 
 
 def _print_version(value: bool) -> None:
