@@ -27,6 +27,7 @@
       - PhoneTimeoutError    a command took too long
       - PhoneMemoryError     too little memory left on it for a model
       - PhoneNotFitError     it is in no state to be measured (battery saver, hot)
+      - PhoneInUseError      another session of ours holds it
       - AnotherPhoneError    another one than the session began with
       - UnsteadyPhoneError   it slowed down, or two measurements do not agree
       - WrongLogitsError     it computes other numbers than this computer
@@ -305,6 +306,18 @@ class PhoneNotFitError(PhoneError):
         self.problems = tuple(problems)
         lines = "".join(f"\n  - {problem}" for problem in self.problems)
         super().__init__(f"The phone cannot be measured now:{lines}")
+
+
+class PhoneInUseError(PhoneError):
+    """Another session of this account holds the phone."""
+
+    def __init__(self, serial: str) -> None:
+        self.serial = serial
+        super().__init__(
+            f"Another phonesearch on this computer works with the phone {serial!r}, and was not "
+            "disturbed. Wait until it ends, or stop it (Ctrl-C where it runs), and try again; or "
+            "name another phone."
+        )
 
 
 class AnotherPhoneError(PhoneError):

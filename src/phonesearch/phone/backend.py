@@ -20,6 +20,7 @@ from phonesearch.phone.conditions import Tried
 from phonesearch.phone.device import PhoneReport
 from phonesearch.phone.judge import Limits
 from phonesearch.phone.link import PATIENCE_S
+from phonesearch.phone.lock import phone_held
 from phonesearch.phone.protocol import Bench, Reference, host_graph
 from phonesearch.phone.pushed import PhoneModel
 from phonesearch.phone.runtime import RuntimeLibrary
@@ -82,8 +83,10 @@ class PhoneBackend:
             adb: With a phone chosen.
             library: ONNX Runtime that is to run there.
             settings: How to measure.
-            cache: Folder of the user's caches that is ours, where a sweep may have kept the best
-                cores of this phone; they are used where `settings` names none.
+            cache: Folder of the user's caches that is ours. There other sessions of this account
+                see that this phone is in use, and a sweep may have kept its best cores, which are
+                used where `settings` names none. None for neither: then it is the caller's to see
+                that nobody else uses the phone.
             clock: How waiting is done.
         """
         self._cache = cache
@@ -100,10 +103,13 @@ class PhoneBackend:
         """Make the phone ready.
 
         Raises:
+            PhoneInUseError: If another session works with it.
             PhoneNotFitError: If it is of a kind, or in a state, that is not measured.
             PhoneError: If it cannot be reached or made ready.
         """
         with ExitStack() as stack:
+            if self._cache is not None and self._adb.serial is not None:
+                stack.enter_context(phone_held(self._adb.serial, cache=self._cache))
             self._folder = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="phonesearch-"))
             )
