@@ -47,10 +47,15 @@ def time() -> Time:
 
 
 @pytest.fixture
-def link(stub_adb: StubAdb, time: Time) -> Link:
+def heard() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def link(stub_adb: StubAdb, time: Time, heard: list[str]) -> Link:
     stub_adb.has("getprop", 'echo "$1 of \' a phone; $(reboot)"')
     stub_adb.has("pgrep", "exit 1")
-    return Link(stub_adb.phone, patience_s=60, clock=time.clock)
+    return Link(stub_adb.phone, patience_s=60, clock=time.clock, say=heard.append)
 
 
 def test_an_answer_comes_with_proof_of_whose_it_is(link: Link) -> None:
@@ -67,10 +72,11 @@ def test_another_phone_is_told_whatever_its_properties_hold(link: Link, stub_adb
 
 
 def test_a_phone_that_is_back_in_time_is_gone_on_with(
-    link: Link, stub_adb: StubAdb, time: Time
+    link: Link, stub_adb: StubAdb, time: Time, heard: list[str]
 ) -> None:
     link.contact()
     stub_adb.says("devices", HEADER)
+    time.events[21.0] = lambda: stub_adb.says("devices", f"{HEADER}S1  unauthorized\n")
     time.events[42.0] = lambda: stub_adb.says("devices", HERE)
     attempts = []
 
@@ -83,6 +89,10 @@ def test_a_phone_that_is_back_in_time_is_gone_on_with(
     assert link.held(doing) == "done"
     assert attempts == [0.0, 42.0]
     assert link.losses == 1
+    missing, dialog, back = heard  # one line for each thing that is wrong
+    assert missing.startswith("Waiting up to 60 s for the phone. The phone 'S1' is not connected")
+    assert "accept the dialog" in dialog
+    assert back == "The phone is back; what was interrupted begins anew"
 
 
 def test_a_phone_that_stays_away_is_waited_for_a_minute(

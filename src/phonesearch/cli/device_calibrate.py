@@ -72,6 +72,7 @@ def calibrate(
     from datetime import date
 
     from phonesearch import files
+    from phonesearch.cli.console import console
     from phonesearch.cli.countdown import Countdown
     from phonesearch.cli.options import optional
     from phonesearch.cli.phone_device import is_phone, phone_backend
@@ -109,7 +110,12 @@ def calibrate(
     decoders = decoder_probes(largest=limit)
     unseen = unseen_probes(candidates, seed=seed, largest=limit)
 
-    with ExitStack() as stack:
+    with console() as shown, ExitStack() as stack:
+        countdown: Countdown | None = None
+
+        def say(message: str) -> None:
+            (countdown or shown).say(message)
+
         timer: Timer
         if machine == "host":
             timer = HostBackend()
@@ -121,12 +127,13 @@ def calibrate(
                 )
             cache_bytes = last_cache_bytes()
         else:
-            phone = stack.enter_context(phone_backend(machine, cpus=cpus, threads=threads))
+            phone = stack.enter_context(phone_backend(machine, cpus=cpus, threads=threads, say=say))
             timer = phone
             num_threads, cache_bytes = phone.num_threads, phone.last_cache_bytes()
         operators = operator_probes(cache_bytes, largest=limit)
 
         def timed(what: str, probes: Sequence[Probe], rounds: int) -> list[ProbeRecord]:
+            nonlocal countdown
             with Countdown(what) as countdown:
                 return run_probes(
                     probes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened_meter(device: str | None, *, folder: Path | None = None) -> Iterator[Meter | None]:
+def opened_meter(
+    device: str | None, *, folder: Path | None = None, say: Callable[[str], None] | None = None
+) -> Iterator[Meter | None]:
     """The stopwatch of a machine, as long as the block lasts; None for no machine.
 
     Args:
         device: `host`, `adb` or `adb:SERIAL`.
         folder: Where this machine's exported models lie meanwhile.
+        say: Told what a phone is waited for.
 
     Raises:
         PhoneError: If the phone cannot be measured.
@@ -28,7 +31,7 @@ def opened_meter(device: str | None, *, folder: Path | None = None) -> Iterator[
     if device is None:
         yield None
     elif is_phone(device):
-        with phone_backend(device) as backend:
+        with phone_backend(device, say=say) as backend:
             yield PhoneMeter(backend=backend)
     else:
         yield HostMeter(folder=folder)

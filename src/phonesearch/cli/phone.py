@@ -127,11 +127,9 @@ def _sweep(phone: Adb) -> tuple[Swept, ...]:
     from phonesearch.phone.runtime import installed
     from phonesearch.phone.sweep import Choice, choices, keep_best, sweep
 
-    cache = cache_dir()
-    with (
-        PhoneBackend(phone, installed(cache), cache=cache) as backend,
-        Countdown("cores") as countdown,
-    ):
+    cache, countdown = cache_dir(), Countdown("cores")
+    library = installed(cache)
+    with PhoneBackend(phone, library, cache=cache, say=countdown.say) as backend, countdown:
         tried = choices(backend.report.cores)
 
         def show(choice: Choice) -> None:

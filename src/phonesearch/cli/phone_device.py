@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phonesearch.phone.backend import PhoneBackend
 
 
@@ -14,7 +16,12 @@ def is_phone(device: str) -> bool:
 
 
 def phone_backend(
-    device: str, *, cpus: str | None = None, threads: int | None = None, adb: str | None = None
+    device: str,
+    *,
+    cpus: str | None = None,
+    threads: int | None = None,
+    adb: str | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> PhoneBackend:
     """The phone, not yet entered.
 
@@ -23,6 +30,7 @@ def phone_backend(
         cpus: Cores as typed, `4-7` or `4,5,7`; None for the best that is known.
         threads: None for as many as cores, or what a sweep found best.
         adb: The adb program, as typed.
+        say: Told what is waited for.
 
     Raises:
         SettingsError: If `cpus` is no list of cores.
@@ -37,4 +45,4 @@ def phone_backend(
     settings = PhoneSettings(cpus=None if cpus is None else parse_cpus(cpus), num_threads=threads)
     library = installed(cache_dir())
     phone = Adb.find(adb).choose(device.partition(":")[2] or None)
-    return PhoneBackend(phone, library, settings, cache=cache_dir())
+    return PhoneBackend(phone, library, settings, cache=cache_dir(), say=say)

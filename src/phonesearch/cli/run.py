@@ -358,7 +358,7 @@ def _search(folder: RunFolder, prepared: Prepared, shown: Console) -> None:
     target = settings.device if folder.profile.measured else settings.measure_on
     try:
         # Opened before the search, so that a phone that cannot be measured costs no hours.
-        with opened_meter(target, folder=folder.path) as meter:
+        with opened_meter(target, folder=folder.path, say=shown.say) as meter:
             after = settings.measure_on is not None
             search(folder, prepared, observer=shown, meter=None if after else meter)
             if meter is not None and after:

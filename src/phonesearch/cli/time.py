@@ -44,6 +44,7 @@ def time(
     import json
 
     from phonesearch.candidate.huggingface import read_candidate
+    from phonesearch.cli.console import console
     from phonesearch.cli.machine import opened_meter, profile_of
     from phonesearch.device.profile import read_profile
     from phonesearch.errors import ProfileError
@@ -58,7 +59,7 @@ def time(
     turn = Turn(prompt_tokens=prompt, generate_tokens=generate)
     extra: dict[str, Any]
     if profile.measured:
-        with opened_meter(device) as meter:
+        with console() as shown, opened_meter(device, say=shown.say) as meter:
             assert meter is not None
             measurement = meter.measure(candidate, turn)
         speed = measurement.speed

@@ -24,6 +24,7 @@ from phonesearch.phone.lock import phone_held
 from phonesearch.phone.protocol import Bench, Reference, host_graph
 from phonesearch.phone.pushed import PhoneModel
 from phonesearch.phone.runtime import RuntimeLibrary
+from phonesearch.phone.say import Say, say_nothing
 from phonesearch.phone.session import Session
 from phonesearch.phone.sweep import best_choice
 from phonesearch.timing.base import Measurement, TimingSettings
@@ -76,6 +77,7 @@ class PhoneBackend:
         *,
         cache: Path | None = None,
         clock: Clock | None = None,
+        say: Say | None = None,
     ) -> None:
         """Nothing is asked of the phone before the `with` block.
 
@@ -88,12 +90,14 @@ class PhoneBackend:
                 used where `settings` names none. None for neither: then it is the caller's to see
                 that nobody else uses the phone.
             clock: How waiting is done.
+            say: Told in one line what is waited for, done anew, or takes long. None: nobody is.
         """
         self._cache = cache
         self.settings = settings or PhoneSettings()
         self._adb = adb
         self._library = library
         self._clock = clock
+        self._say = say or say_nothing
         self._stack = ExitStack()
         self._bench: Bench | None = None
         self._folder = Path()
@@ -120,6 +124,7 @@ class PhoneBackend:
                     self._library,
                     patience_s=self.settings.patience_s,
                     clock=self._clock,
+                    say=self._say,
                 )
             )
             self._bench = stack.enter_context(
@@ -133,6 +138,7 @@ class PhoneBackend:
                     limits=self.settings.limits,
                     max_seconds=self.settings.max_seconds,
                     clock=self._clock,
+                    say=self._say,
                 )
             )
             self._stack = stack.pop_all()
