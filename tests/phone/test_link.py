@@ -11,6 +11,7 @@ from phonesearch.errors import (
     CableLostError,
     NoDeviceError,
     PhoneUnreachableError,
+    RunnerKilledError,
     UnauthorisedError,
 )
 from phonesearch.phone.clock import Clock
@@ -122,6 +123,50 @@ def test_a_third_loss_is_the_last(link: Link) -> None:
     with pytest.raises(PhoneUnreachableError):
         link.held(doing)
     assert len(attempts) == 3
+
+
+def test_an_error_is_not_that_of_a_phone_that_was_swapped(link: Link, stub_adb: StubAdb) -> None:
+    link.contact()
+
+    def doing() -> None:
+        stub_adb.has("getprop", "echo other")
+        raise RunnerKilledError("killed", exit_code=137)
+
+    with pytest.raises(AnotherPhoneError, match="Plug the first one in again") as found:
+        link.held(doing)
+    assert isinstance(found.value.__cause__, RunnerKilledError)
+
+
+def test_a_phone_that_goes_right_after_an_error_is_waited_for(
+    link: Link, stub_adb: StubAdb, time: Time
+) -> None:
+    """As one that restarts: it ends what runs, and then is gone."""
+    link.contact()
+    attempts = []
+
+    def doing() -> str:
+        attempts.append(time.now_s)
+        if len(attempts) > 1:
+            return "done"
+        stub_adb.says("devices", HEADER)
+        stub_adb.says("shell", "", "adb: device offline", 1)
+        time.events[5.0] = back
+        raise RunnerKilledError("killed", exit_code=137)
+
+    def back() -> None:
+        (stub_adb.folder / "shell.code").unlink()
+        stub_adb.says("devices", HERE)
+
+    assert link.held(doing) == "done"
+    assert attempts == [0.0, 5.0]
+
+
+def test_an_error_of_a_phone_that_is_there_is_its_own(link: Link) -> None:
+    def doing() -> None:
+        raise RunnerKilledError("killed", exit_code=137)
+
+    with pytest.raises(RunnerKilledError):
+        link.held(doing)
 
 
 def test_what_could_not_be_removed_is_removed_at_the_next_contact(

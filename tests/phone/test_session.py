@@ -23,6 +23,7 @@ from phonesearch.errors import (
     AnotherPhoneError,
     CoresWithheldError,
     IllegalInstructionError,
+    PhoneFileError,
     PhoneFullError,
     PhoneMemoryError,
     PhoneUnreachableError,
@@ -186,6 +187,15 @@ def test_a_full_phone_is_told_before_anything_is_pushed(
         pass
     assert session.pushed_bytes == pushed
     assert models(fake_phone) == []
+
+
+def test_a_model_that_somebody_removed_is_told(
+    session: Session, fake_phone: FakePhone, model: PhoneModel
+) -> None:
+    with session.placed(model, capacity=REQUEST.capacity) as folder:
+        shutil.rmtree(fake_phone.place(folder))
+        with pytest.raises(PhoneFileError, match="no longer on the phone"):
+            session.run(folder, REQUEST)
 
 
 @pytest.mark.parametrize("missing_bytes", [1, 20_000])

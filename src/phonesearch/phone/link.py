@@ -106,6 +106,9 @@ class Link:
         """What `doing` gives; if the phone goes meanwhile, it is waited for and `doing` done anew,
         at most twice.
 
+        Whatever else goes wrong, the phone is asked once more who it is: one that is pulled out or
+        restarts may end a runner first and go only then, and another may be there by now.
+
         Args:
             doing: Something that can be begun again.
 
@@ -116,10 +119,31 @@ class Link:
         """
         for _ in range(_REPEATS):
             try:
-                return doing()
+                return self._of_this_phone(doing)
             except PhoneUnreachableError as error:
                 self.wait(error)
-        return doing()
+        return self._of_this_phone(doing)
+
+    def _of_this_phone(self, doing: Callable[[], T]) -> T:
+        """As `doing`; an error of it only if this phone is still there.
+
+        Raises:
+            AnotherPhoneError: If another is.
+            PhoneUnreachableError: If none is, so that whatever failed may be done anew.
+            PhoneError: Whatever else `doing` raises.
+        """
+        try:
+            return doing()
+        except (AnotherPhoneError, PhoneUnreachableError):
+            raise
+        except PhoneError as error:
+            try:
+                self.ask("true", doing="asking which phone this is")
+            except (AnotherPhoneError, PhoneUnreachableError) as found:
+                raise found from error
+            except PhoneError:
+                pass  # it does not say; then the first error is what is known
+            raise
 
     def wait(self, lost: PhoneUnreachableError) -> None:
         """Until the phone is back.

@@ -48,6 +48,8 @@ _RUN: Final = (
     # ONNX Runtime keeps telemetry in $TMPDIR and $HOME unless told not to.
     "ORT_DISABLE_TELEMETRY=1 TMPDIR=. HOME=. LD_LIBRARY_PATH=../../bin exec ../../bin/runner"
 )
+_NO_FOLDER: Final = 121
+"""Exit code of the shell; the runner has none like it."""
 _GRACE_S: Final = 30.0
 """That adb is given beyond the time after which the runner ends itself."""
 _WEIGHTS_LEAST_S: Final = 60
@@ -279,8 +281,13 @@ class Session:
         self, folder: str, words: str, max_seconds: int, doing: str
     ) -> tuple[str, str, int]:
         done = self.link.ask(
-            f"cd {quoted(folder)} && {_RUN} {words}",
+            f"cd {quoted(folder)} 2>/dev/null || exit {_NO_FOLDER}\n{_RUN} {words}",
             timeout_s=max_seconds + _GRACE_S,
             doing=doing,
         )
+        if done.exit_code == _NO_FOLDER and not done.stdout.strip():
+            raise PhoneFileError(
+                f"The model is no longer on the phone, {doing}: something removed {folder} "
+                "meanwhile, as `phonesearch phone clean` from another computer does. Try again."
+            )
         return done.stdout, done.stderr, done.exit_code
