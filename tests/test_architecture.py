@@ -17,6 +17,7 @@ ROOMS = [
     "errors",
     "units",
     "files",
+    "locks",
     "catalog",
     "candidate",
     "space",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,11 @@ def test_a_phone_is_calibrated_by_the_same_code(
 ) -> None:
     asked = []
 
-    def backend(machine: str, *, cpus: str | None, threads: int | None) -> MadeUpPhone:
+    def backend(
+        machine: str, *, cpus: str | None, threads: int | None, say: Callable[[str], None]
+    ) -> MadeUpPhone:
         asked.append((machine, cpus, threads))
+        say("Waiting for the phone")
         return MadeUpPhone()
 
     monkeypatch.setattr(phone_device, "phone_backend", backend)
@@ -123,6 +127,7 @@ def test_a_phone_is_calibrated_by_the_same_code(
     )
     assert found.exit_code == 0, found.output
     assert asked == [("adb:S 1", "6,7", None)]
+    assert "Waiting for the phone" in found.stderr
     text = out.read_text()
     assert "Made by `phonesearch device calibrate adb`." in text
     assert "S 1" not in text

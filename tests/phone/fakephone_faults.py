@@ -114,11 +114,17 @@ class Bench:
         return True
 
     def _become(self, properties: dict[str, str]) -> None:
+        """The other phone, empty; or the first again, with the files that were on it."""
         for process in self.phone.processes():
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        for path in self.phone.place("/data/local/tmp").iterdir():
-            shutil.rmtree(path, ignore_errors=True)
+        files, kept = self.phone.place("/data/local/tmp"), self.phone.root / "first"
+        if properties == SWAPPED:
+            files.rename(kept)
+            files.mkdir()
+        else:
+            shutil.rmtree(files)
+            kept.rename(files)
         self.phone.update(properties=properties)
 
     def is_swapped(self) -> bool:

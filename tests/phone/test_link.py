@@ -11,6 +11,7 @@ from phonesearch.errors import (
     CableLostError,
     NoDeviceError,
     PhoneUnreachableError,
+    RunnerKilledError,
     UnauthorisedError,
 )
 from phonesearch.phone.clock import Clock
@@ -47,10 +48,15 @@ def time() -> Time:
 
 
 @pytest.fixture
-def link(stub_adb: StubAdb, time: Time) -> Link:
+def heard() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def link(stub_adb: StubAdb, time: Time, heard: list[str]) -> Link:
     stub_adb.has("getprop", 'echo "$1 of \' a phone; $(reboot)"')
     stub_adb.has("pgrep", "exit 1")
-    return Link(stub_adb.phone, patience_s=60, clock=time.clock)
+    return Link(stub_adb.phone, patience_s=60, clock=time.clock, say=heard.append)
 
 
 def test_an_answer_comes_with_proof_of_whose_it_is(link: Link) -> None:
@@ -67,10 +73,11 @@ def test_another_phone_is_told_whatever_its_properties_hold(link: Link, stub_adb
 
 
 def test_a_phone_that_is_back_in_time_is_gone_on_with(
-    link: Link, stub_adb: StubAdb, time: Time
+    link: Link, stub_adb: StubAdb, time: Time, heard: list[str]
 ) -> None:
     link.contact()
     stub_adb.says("devices", HEADER)
+    time.events[21.0] = lambda: stub_adb.says("devices", f"{HEADER}S1  unauthorized\n")
     time.events[42.0] = lambda: stub_adb.says("devices", HERE)
     attempts = []
 
@@ -83,6 +90,10 @@ def test_a_phone_that_is_back_in_time_is_gone_on_with(
     assert link.held(doing) == "done"
     assert attempts == [0.0, 42.0]
     assert link.losses == 1
+    missing, dialog, back = heard  # one line for each thing that is wrong
+    assert missing.startswith("Waiting up to 60 s for the phone. The phone 'S1' is not connected")
+    assert "accept the dialog" in dialog
+    assert back == "The phone is back; what was interrupted begins anew"
 
 
 def test_a_phone_that_stays_away_is_waited_for_a_minute(
@@ -112,6 +123,50 @@ def test_a_third_loss_is_the_last(link: Link) -> None:
     with pytest.raises(PhoneUnreachableError):
         link.held(doing)
     assert len(attempts) == 3
+
+
+def test_an_error_is_not_that_of_a_phone_that_was_swapped(link: Link, stub_adb: StubAdb) -> None:
+    link.contact()
+
+    def doing() -> None:
+        stub_adb.has("getprop", "echo other")
+        raise RunnerKilledError("killed", exit_code=137)
+
+    with pytest.raises(AnotherPhoneError, match="Plug the first one in again") as found:
+        link.held(doing)
+    assert isinstance(found.value.__cause__, RunnerKilledError)
+
+
+def test_a_phone_that_goes_right_after_an_error_is_waited_for(
+    link: Link, stub_adb: StubAdb, time: Time
+) -> None:
+    """As one that restarts: it ends what runs, and then is gone."""
+    link.contact()
+    attempts = []
+
+    def doing() -> str:
+        attempts.append(time.now_s)
+        if len(attempts) > 1:
+            return "done"
+        stub_adb.says("devices", HEADER)
+        stub_adb.says("shell", "", "adb: device offline", 1)
+        time.events[5.0] = back
+        raise RunnerKilledError("killed", exit_code=137)
+
+    def back() -> None:
+        (stub_adb.folder / "shell.code").unlink()
+        stub_adb.says("devices", HERE)
+
+    assert link.held(doing) == "done"
+    assert attempts == [0.0, 5.0]
+
+
+def test_an_error_of_a_phone_that_is_there_is_its_own(link: Link) -> None:
+    def doing() -> None:
+        raise RunnerKilledError("killed", exit_code=137)
+
+    with pytest.raises(RunnerKilledError):
+        link.held(doing)
 
 
 def test_what_could_not_be_removed_is_removed_at_the_next_contact(

@@ -74,6 +74,7 @@ class MadeUp:
         self.states: list[dict[str, Any]] = []
         self.now_s = 0.0
         self.slept_s: list[float] = []
+        self.said: list[str] = []
 
     @contextmanager
     def placed(self, model: PhoneModel, *, capacity: int) -> Iterator[str]:
@@ -142,6 +143,7 @@ def bench(phone: MadeUp, tiny: Candidate, tmp_path: Path) -> Iterator[Bench]:
         reference=Reference(candidate=tiny, stretches=STRETCHES),
         limits=Limits(),
         clock=Clock(now=lambda: phone.now_s, sleep=phone.sleep),
+        say=phone.said.append,
     ) as opened:
         yield opened
 
@@ -189,6 +191,7 @@ def test_a_measurement_in_which_the_reference_moved_is_thrown_away(
     assert found.report.all_samples_s(1)[0] == 2.0
     assert found.conditions["tries"] == 2
     assert found.conditions["notes"] == ["thrown away: the reference moved by +6.0%"]
+    assert phone.said == ["Measuring anew (thrown away: the reference moved by +6.0%)"]
     assert found.conditions["reference"]["after"]["decode_s"] == 1.04
 
 
@@ -212,6 +215,9 @@ def test_a_run_that_slowed_down_is_cooled_and_done_anew(
         "throttled: its last quarter was 15% slower than its first"
     ]
     assert found.conditions["drift"] == 0.0
+    assert phone.said == [
+        "Measuring anew (throttled: its last quarter was 15% slower than its first)"
+    ]
 
 
 def test_a_phone_that_always_slows_down_is_an_error(
@@ -220,6 +226,7 @@ def test_a_phone_that_always_slows_down_is_an_error(
     phone.models = [report(2.0, last_s=2.3) for _ in range(3)]
     with pytest.raises(UnsteadyPhoneError, match="slows down while it is measured: its last"):
         measure()
+    assert len(phone.said) == 2  # the third is the error
     assert phone.placed_now == ["reference"]
 
 
@@ -229,6 +236,7 @@ def test_rounds_that_scatter_are_repeated_once_and_said(
     phone.models = [report(2.0, other_s=2.15), report(2.0, other_s=2.15)]
     found = measure()
     assert found.conditions["notes"] == ["repeated: rounds 7.2% apart", "kept: rounds 7.2% apart"]
+    assert phone.said == ["Measuring anew (repeated: rounds 7.2% apart)"]
     assert found.conditions["spread"][1] == pytest.approx(0.15 / 2.075)
 
 
@@ -239,6 +247,7 @@ def test_a_hot_phone_is_polled_until_it_is_cool(
     phone.models = [report(2.0)]
     measure()
     assert phone.slept_s == [10.0, 10.0]
+    assert phone.said == ["Waiting for the phone to cool: its thermal status is 2 of 6"]
 
 
 def test_a_phone_that_stays_hot_is_an_error_after_five_minutes(
@@ -248,6 +257,7 @@ def test_a_phone_that_stays_hot_is_an_error_after_five_minutes(
     with pytest.raises(UnsteadyPhoneError, match="did not cool down within 300 s: its thermal"):
         measure()
     assert phone.now_s == 300.0
+    assert len(phone.said) == 10  # one each 30 s
     assert phone.asked == ["logits of reference"]
 
 

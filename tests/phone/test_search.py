@@ -104,6 +104,7 @@ def test_time_measures_one_model(
                         "--prompt", "8", "--generate", "4")  # fmt: skip
 
     assert found.exit_code == 0, found.output
+    assert "Pushing ONNX Runtime" in found.stderr
     told = json.loads(found.stdout)
     assert told["source"] == "measured"
     assert told["device"].startswith("Phonemaker Fake Phone 5")

@@ -23,6 +23,7 @@ from phonesearch.errors import (
     AnotherPhoneError,
     CoresWithheldError,
     IllegalInstructionError,
+    PhoneFileError,
     PhoneFullError,
     PhoneMemoryError,
     PhoneUnreachableError,
@@ -37,12 +38,15 @@ from phonesearch.errors import (
 from phonesearch.onnx_export.recipe import Parts, RecipeModel, write_recipe
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
+from phonesearch.phone import delivery
+from phonesearch.phone import session as sessions
 from phonesearch.phone.adb import REMOTE_FOLDER
 from phonesearch.phone.host_twin import expected_output
 from phonesearch.phone.pushed import PhoneModel, RunRequest
 from phonesearch.phone.runtime import RuntimeLibrary
 from phonesearch.phone.session import Session
 from phonesearch.timing.exchange import Stretch
+from phonesearch.units import format_bytes
 
 pytestmark = pytest.mark.adb
 STRETCHES = (
@@ -121,9 +125,16 @@ def test_a_model_is_written_there_run_and_taken_away(
 
 
 def test_a_second_model_brings_nothing_but_graph_and_recipe(
-    fake_phone: FakePhone, library: RuntimeLibrary, recipe: RecipeModel, model: PhoneModel
+    fake_phone: FakePhone,
+    library: RuntimeLibrary,
+    recipe: RecipeModel,
+    model: PhoneModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Session(phone_adb(fake_phone), library) as first:
+    monkeypatch.setattr(sessions, "_SAID_WEIGHTS_BYTES", 1)
+    monkeypatch.setattr(delivery, "_LARGE_BYTES", 100_000)
+    said: list[str] = []
+    with Session(phone_adb(fake_phone), library, say=said.append) as first:
         with first.placed(model, capacity=16):
             pass
         pushed = first.pushed_bytes
@@ -131,11 +142,17 @@ def test_a_second_model_brings_nothing_but_graph_and_recipe(
             pass
         own = recipe.path.stat().st_size + recipe.recipe_path.stat().st_size
         assert first.pushed_bytes - pushed == own
-    with Session(phone_adb(fake_phone), library) as second:
+    kinds = [line.split(",")[0] for line in said]
+    version = onnxruntime.__version__
+    assert kinds[0] == f"Pushing ONNX Runtime {version} to the phone"
+    assert set(kinds[1:-2]) == {"Pushing random numbers for weights to the phone"}
+    assert kinds[-2:] == 2 * [f"The phone writes {format_bytes(model.data_bytes)} of weights"]
+    with Session(phone_adb(fake_phone), library, say=said.append) as second:
         assert second.pushed_bytes == 0
         with second.placed(model, capacity=16):
             pass
         assert second.pushed_bytes == own
+    assert len(said) == len(kinds) + 1  # its weights; what stays is there
 
 
 def test_what_a_session_left_is_gone_with_the_next(
@@ -172,6 +189,15 @@ def test_a_full_phone_is_told_before_anything_is_pushed(
     assert models(fake_phone) == []
 
 
+def test_a_model_that_somebody_removed_is_told(
+    session: Session, fake_phone: FakePhone, model: PhoneModel
+) -> None:
+    with session.placed(model, capacity=REQUEST.capacity) as folder:
+        shutil.rmtree(fake_phone.place(folder))
+        with pytest.raises(PhoneFileError, match="no longer on the phone"):
+            session.run(folder, REQUEST)
+
+
 @pytest.mark.parametrize("missing_bytes", [1, 20_000])
 def test_a_phone_that_fills_up_meanwhile_is_told_and_left_clean(
     session: Session,
@@ -183,7 +209,7 @@ def test_a_phone_that_fills_up_meanwhile_is_told_and_left_clean(
     """While the weights are written, and while graph and recipe are pushed."""
     with session.placed(model, capacity=16):
         used = fake_phone.state.read()["disk_bytes"] - fake_phone.state.free_bytes()
-    monkeypatch.setattr("phonesearch.phone.session.parse_free", lambda text: None)
+    monkeypatch.setattr("phonesearch.phone.delivery.parse_free", lambda text: None)
     before = sorted(fake_phone.place(REMOTE_FOLDER).rglob("*"))
     fake_phone.update(disk_bytes=used - missing_bytes)
     with (

@@ -51,6 +51,10 @@ class Countdown:
                 self._bar.update(self._task, completed=total, note="")
             self._bar.stop()
 
+    def say(self, message: str) -> None:
+        """One line, above the bar."""
+        self._console.print(message, soft_wrap=True, markup=False)
+
     def begin(self, note: str, done: int, total: int) -> None:
         """The next step begins, after `done` of `total`, which may have changed."""
         if self._bar is not None:

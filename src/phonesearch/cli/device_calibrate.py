@@ -72,6 +72,7 @@ def calibrate(
     from datetime import date
 
     from phonesearch import files
+    from phonesearch.cli.console import console
     from phonesearch.cli.countdown import Countdown
     from phonesearch.cli.machine import check_cores
     from phonesearch.cli.options import optional
@@ -108,19 +109,25 @@ def calibrate(
     decoders = decoder_probes(largest=limit)
     unseen = unseen_probes(candidates, seed=seed, largest=limit)
 
-    with ExitStack() as stack:
+    with console() as shown, ExitStack() as stack:
+        countdown: Countdown | None = None
+
+        def say(message: str) -> None:
+            (countdown or shown).say(message)
+
         timer: Timer
         if machine == "host":
             timer = HostBackend()
             num_threads = threads or num_physical_cores()
             cache_bytes = last_cache_bytes()
         else:
-            phone = stack.enter_context(phone_backend(machine, cpus=cpus, threads=threads))
+            phone = stack.enter_context(phone_backend(machine, cpus=cpus, threads=threads, say=say))
             timer = phone
             num_threads, cache_bytes = phone.num_threads, phone.last_cache_bytes()
         operators = operator_probes(cache_bytes, largest=limit)
 
         def timed(what: str, probes: Sequence[Probe], rounds: int) -> list[ProbeRecord]:
+            nonlocal countdown
             with Countdown(what) as countdown:
                 return run_probes(
                     probes,

@@ -50,7 +50,7 @@ def start(settings: RunSettings, path: Path, shown: Console) -> None:
     device_file = resolve(profile_of(settings.device), "device_profiles")
     space, profile = files.read(space_file, SearchSpace), read_profile(str(device_file))
     check_new(path)
-    with _opened(settings, profile, path) as meter:
+    with _opened(settings, profile, path, shown) as meter:
         prepared = _prepare(settings, space, profile, shown)
         folder = create(path, settings, space_file=space_file, device_file=device_file)
         _search(folder, prepared, meter, shown)
@@ -75,13 +75,13 @@ def with_trials(folder: RunFolder, trials: int) -> RunFolder:
 
 def go_on(folder: RunFolder, shown: Console) -> None:
     """A run from wherever it stands, to its report."""
-    with _opened(folder.settings, folder.profile, folder.path) as meter:
+    with _opened(folder.settings, folder.profile, folder.path, shown) as meter:
         prepared = _prepare(folder.settings, folder.space, folder.profile, shown)
         _search(folder, prepared, meter, shown)
 
 
 def _opened(
-    settings: RunSettings, profile: DeviceProfile, path: Path
+    settings: RunSettings, profile: DeviceProfile, path: Path, shown: Console
 ) -> AbstractContextManager[Meter | None]:
     """What measures, opened before all else: a phone that cannot be measured costs no hours."""
     from phonesearch.cli.machine import opened_meter
@@ -91,6 +91,7 @@ def _opened(
         folder=path,
         cpus=settings.cpus,
         threads=settings.threads,
+        say=shown.say,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ def opened_meter(
     folder: Path | None = None,
     cpus: str | None = None,
     threads: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[Meter | None]:
     """The stopwatch of a machine, as long as the block lasts; None for no machine.
 
@@ -26,6 +27,7 @@ def opened_meter(
         folder: Where this machine's exported models lie meanwhile.
         cpus: Cores of the phones, as typed; None for the best that are known.
         threads: Inside an operator; None for the usual number.
+        say: Told what a phone is waited for.
 
     Raises:
         PhoneError: If the phones cannot be measured.
@@ -37,7 +39,7 @@ def opened_meter(
     if device is None:
         yield None
     elif is_phone(device):
-        with phone_pool(device, cpus=cpus, threads=threads) as phones:
+        with phone_pool(device, cpus=cpus, threads=threads, say=say) as phones:
             yield PhoneMeter(phones=phones)
     else:
         yield HostMeter(folder=folder, num_threads=threads)

@@ -127,7 +127,9 @@ def _sweep(phone: Adb) -> tuple[Swept, ...]:
     from phonesearch.phone.runtime import installed
     from phonesearch.phone.sweep import Choice, choices, keep_best, sweep
 
-    with PhoneBackend(phone, installed(cache_dir())) as backend, Countdown("cores") as countdown:
+    cache, countdown = cache_dir(), Countdown("cores")
+    library = installed(cache)
+    with PhoneBackend(phone, library, cache=cache, say=countdown.say) as backend, countdown:
         tried = choices(backend.report.cores)
 
         def show(choice: Choice) -> None:
@@ -135,7 +137,7 @@ def _sweep(phone: Adb) -> tuple[Swept, ...]:
             countdown.begin(what, tried.index(choice), len(tried))
 
         swept = sweep(backend.bench, tried, progress=show)
-        keep_best(swept[0].choice, backend.report.identity, cache=cache_dir())
+        keep_best(swept[0].choice, backend.report.identity, cache=cache)
     return swept
 
 
@@ -193,15 +195,21 @@ def setup(
 def clean(serial: _Serial = None, adb: _AdbPath = None) -> None:
     """Remove everything of ours from a phone: running measurements and /data/local/tmp/phonesearch.
 
-    The library kept on this computer stays; the next measurement pushes it again.
+    The library kept on this computer stays; the next measurement pushes it again. Refused while
+    another phonesearch of this account on this computer measures on the phone.
 
     Example: `phonesearch phone clean`.
     """
+    from phonesearch.cli.console import cache_dir
     from phonesearch.phone import clean as cleaning
     from phonesearch.phone.adb import REMOTE_FOLDER, Adb
+    from phonesearch.phone.lock import phone_held
     from phonesearch.units import format_bytes
 
-    cleaned = cleaning.clean(Adb.find(adb).choose(serial))
+    phone = Adb.find(adb).choose(serial)
+    assert phone.serial is not None, "a phone was chosen"
+    with phone_held(phone.serial, cache=cache_dir()):
+        cleaned = cleaning.clean(phone)
     if cleaned.processes:
         pids = ", ".join(str(pid) for pid in cleaned.processes)
         typer.echo(f"ended process {pids}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from phonesearch.phone.backend import PhoneBackend
     from phonesearch.phone.pool import PhonePool
 
@@ -41,23 +43,42 @@ def serials(device: str) -> tuple[str | None, ...]:
     return tuple(found)
 
 
-def phone_pool(device: str, *, cpus: str | None = None, threads: int | None = None) -> PhonePool:
+def phone_pool(
+    device: str,
+    *,
+    cpus: str | None = None,
+    threads: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> PhonePool:
     """The phones, not yet entered; arguments and errors as in `phone_backend`."""
     from phonesearch.phone.pool import PhonePool
 
     named = serials(device)
-    return PhonePool(
-        [
-            phone_backend(
-                _ANY if serial is None else f"{_ANY}:{serial}", cpus=cpus, threads=threads
-            )
-            for serial in named
-        ]
-    )
+
+    def say_of(place: int) -> Callable[[str], None] | None:
+        if say is None or len(named) == 1:
+            return say
+        return lambda message: say(f"Phone {place}: {message}")
+
+    backends = [
+        phone_backend(
+            _ANY if serial is None else f"{_ANY}:{serial}",
+            cpus=cpus,
+            threads=threads,
+            say=say_of(place),
+        )
+        for place, serial in enumerate(named, start=1)
+    ]
+    return PhonePool(backends, say=say)
 
 
 def phone_backend(
-    device: str, *, cpus: str | None = None, threads: int | None = None, adb: str | None = None
+    device: str,
+    *,
+    cpus: str | None = None,
+    threads: int | None = None,
+    adb: str | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> PhoneBackend:
     """One phone, not yet entered.
 
@@ -66,6 +87,7 @@ def phone_backend(
         cpus: Cores as typed, `4-7` or `4,5,7`; None for the best that is known.
         threads: None for as many as cores, or what a sweep found best.
         adb: The adb program, as typed.
+        say: Told what is waited for.
 
     Raises:
         SettingsError: If `cpus` is no list of cores, or `device` names several phones.
@@ -84,4 +106,4 @@ def phone_backend(
     settings = PhoneSettings(cpus=None if cpus is None else parse_cpus(cpus), num_threads=threads)
     library = installed(cache_dir())
     phone = Adb.find(adb).choose(serial)
-    return PhoneBackend(phone, library, settings, cache=cache_dir())
+    return PhoneBackend(phone, library, settings, cache=cache_dir(), say=say)

@@ -59,6 +59,7 @@ def time(
     import json
 
     from phonesearch.candidate.huggingface import read_candidate
+    from phonesearch.cli.console import console
     from phonesearch.cli.machine import check_cores, opened_meter, profile_of
     from phonesearch.device.profile import read_profile
     from phonesearch.errors import ProfileError
@@ -74,7 +75,10 @@ def time(
     turn = Turn(prompt_tokens=prompt, generate_tokens=generate)
     extra: dict[str, Any]
     if profile.measured:
-        with opened_meter(device, cpus=cpus, threads=threads) as meter:
+        with (
+            console() as shown,
+            opened_meter(device, cpus=cpus, threads=threads, say=shown.say) as meter,
+        ):
             assert meter is not None
             measurement = meter.measure(candidate, turn)
         speed = measurement.speed

@@ -20,9 +20,11 @@ from phonesearch.phone.conditions import Tried
 from phonesearch.phone.device import PhoneReport
 from phonesearch.phone.judge import Limits
 from phonesearch.phone.link import PATIENCE_S
+from phonesearch.phone.lock import phone_held
 from phonesearch.phone.protocol import Bench, Reference, host_graph
 from phonesearch.phone.pushed import PhoneModel
 from phonesearch.phone.runtime import RuntimeLibrary
+from phonesearch.phone.say import Say, say_nothing
 from phonesearch.phone.session import Session
 from phonesearch.phone.sweep import best_choice
 from phonesearch.timing.base import Measurement, TimingSettings
@@ -77,6 +79,7 @@ class PhoneBackend:
         *,
         cache: Path | None = None,
         clock: Clock | None = None,
+        say: Say | None = None,
     ) -> None:
         """Nothing is asked of the phone before the `with` block.
 
@@ -84,15 +87,19 @@ class PhoneBackend:
             adb: With a phone chosen.
             library: ONNX Runtime that is to run there.
             settings: How to measure.
-            cache: Folder of the user's caches that is ours, where a sweep may have kept the best
-                cores of this phone; they are used where `settings` names none.
+            cache: Folder of the user's caches that is ours. There other sessions of this account
+                see that this phone is in use, and a sweep may have kept its best cores, which are
+                used where `settings` names none. None for neither: then it is the caller's to see
+                that nobody else uses the phone.
             clock: How waiting is done.
+            say: Told in one line what is waited for, done anew, or takes long. None: nobody is.
         """
         self._cache = cache
         self.settings = settings or PhoneSettings()
         self._adb = adb
         self._library = library
         self._clock = clock
+        self._say = say or say_nothing
         self._stack = ExitStack()
         self._bench: Bench | None = None
         self._folder = Path()
@@ -102,10 +109,13 @@ class PhoneBackend:
         """Make the phone ready.
 
         Raises:
+            PhoneInUseError: If another session works with it.
             PhoneNotFitError: If it is of a kind, or in a state, that is not measured.
             PhoneError: If it cannot be reached or made ready.
         """
         with ExitStack() as stack:
+            if self._cache is not None and self._adb.serial is not None:
+                stack.enter_context(phone_held(self._adb.serial, cache=self._cache))
             self._folder = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="phonesearch-"))
             )
@@ -116,6 +126,7 @@ class PhoneBackend:
                     self._library,
                     patience_s=self.settings.patience_s,
                     clock=self._clock,
+                    say=self._say,
                 )
             )
             self._bench = stack.enter_context(
@@ -129,6 +140,7 @@ class PhoneBackend:
                     limits=self.settings.limits,
                     max_seconds=self.settings.max_seconds,
                     clock=self._clock,
+                    say=self._say,
                 )
             )
             self._stack = stack.pop_all()

@@ -18,6 +18,7 @@ from phonesearch.phone.adb import Adb, Finished, quoted
 from phonesearch.phone.adb_words import printable
 from phonesearch.phone.clean import FIND_LEFTOVERS, parse_pids
 from phonesearch.phone.clock import Clock
+from phonesearch.phone.say import Say, say_nothing
 
 T = TypeVar("T")
 
@@ -32,7 +33,12 @@ class Link:
     """The connection to one phone."""
 
     def __init__(
-        self, adb: Adb, *, patience_s: float = PATIENCE_S, clock: Clock | None = None
+        self,
+        adb: Adb,
+        *,
+        patience_s: float = PATIENCE_S,
+        clock: Clock | None = None,
+        say: Say = say_nothing,
     ) -> None:
         """Nothing is asked of the phone yet.
 
@@ -40,6 +46,7 @@ class Link:
             adb: With a phone chosen.
             patience_s: How long to wait for it when it is gone.
             clock: How waiting is done.
+            say: Told when it is waited for, what for, and that it is back.
         """
         assert adb.serial is not None, "choose a phone first"
         self.adb = adb
@@ -48,6 +55,7 @@ class Link:
         """How often it went and came back."""
         self._patience_s = patience_s
         self._clock = clock or Clock()
+        self._say = say
         self._who: str | None = None
         self._is_same = True
         """Whether no other phone has answered in its place."""
@@ -103,6 +111,9 @@ class Link:
         """What `doing` gives; if the phone goes meanwhile, it is waited for and `doing` done anew,
         at most twice.
 
+        Whatever else goes wrong, the phone is asked once more who it is: one that is pulled out or
+        restarts may end a runner first and go only then, and another may be there by now.
+
         Args:
             doing: Something that can be begun again.
 
@@ -114,11 +125,32 @@ class Link:
         for _ in range(_REPEATS):
             self._require_not_over()
             try:
-                return doing()
+                return self._of_this_phone(doing)
             except PhoneUnreachableError as error:
                 self.wait(error)
         self._require_not_over()
-        return doing()
+        return self._of_this_phone(doing)
+
+    def _of_this_phone(self, doing: Callable[[], T]) -> T:
+        """As `doing`; an error of it only if this phone is still there.
+
+        Raises:
+            AnotherPhoneError: If another is.
+            PhoneUnreachableError: If none is, so that whatever failed may be done anew.
+            PhoneError: Whatever else `doing` raises.
+        """
+        try:
+            return doing()
+        except (AnotherPhoneError, PhoneUnreachableError):
+            raise
+        except PhoneError as error:
+            try:
+                self.ask("true", doing="asking which phone this is")
+            except (AnotherPhoneError, PhoneUnreachableError) as found:
+                raise found from error
+            except PhoneError:
+                pass  # it does not say; then the first error is what is known
+            raise
 
     def _require_not_over(self) -> None:
         if self._is_over:
@@ -135,6 +167,7 @@ class Link:
             AnotherPhoneError: If another one comes back.
         """
         end = self._clock.now() + self._patience_s
+        told: type[PhoneError] | None = None
         while True:
             self._require_not_over()
             try:
@@ -143,10 +176,15 @@ class Link:
             except PhoneUnreachableError as error:
                 if self._clock.now() >= end:
                     raise error from lost
+                if type(error) is not told:
+                    told = type(error)
+                    why = str(error).splitlines()[0]
+                    self._say(f"Waiting up to {self._patience_s:.0f} s for the phone. {why}")
                 self._nudge(error)
                 self._clock.sleep(_POLL_S)
             else:
                 self.losses += 1
+                self._say("The phone is back; what was interrupted begins anew")
                 return
 
     def remove(self, folder: str) -> None:

@@ -7,7 +7,6 @@ measurement between is thrown away. The reference after one model is the one bef
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,11 +27,10 @@ from phonesearch.phone.logits import CHECKED_CAPACITY, Agreement, HostGraph, che
 from phonesearch.phone.pushed import PhoneModel, RunRequest
 from phonesearch.phone.runner_output import RunReport
 from phonesearch.phone.runtime import runtime_hazards
+from phonesearch.phone.say import Say, say_nothing
 from phonesearch.phone.session import Session
 from phonesearch.timing.exchange import Stretch
 from phonesearch.timing.host import num_physical_cores
-
-_LOG = logging.getLogger(__name__)
 
 REFERENCE: Final = Candidate(
     vocab_size=32000,
@@ -50,6 +48,8 @@ _REFERENCE_STRETCHES: Final = (
     Stretch(new_tokens=128, past_tokens=0),
     Stretch(new_tokens=1, past_tokens=128, steps=16, settling_steps=16),
 )
+_LINE_INTERVAL_S: Final = 30.0
+"""Between lines on a phone that cools."""
 _WAITED_FOR: Final = ("hot", "leftovers")
 """Hazards that pass by themselves, or that a session ends."""
 
@@ -88,6 +88,7 @@ class Bench:
         limits: Limits | None = None,
         max_seconds: int = 600,
         clock: Clock | None = None,
+        say: Say = say_nothing,
     ) -> None:
         """Nothing is asked of the phone before the `with` block.
 
@@ -101,6 +102,7 @@ class Bench:
             limits: Beyond which measurements are done anew.
             max_seconds: Of one run, loading included.
             clock: How waiting is done.
+            say: Told what is waited for, and what is measured anew.
         """
         self.session = session
         self.limits = limits or Limits()
@@ -111,6 +113,7 @@ class Bench:
         self._given_threads = num_threads
         self._max_seconds = max_seconds
         self._clock = clock or Clock()
+        self._say = say
         self._stack = ExitStack()
         self._start: PhoneReport | None = None
         self._reference_folder = ""
@@ -223,7 +226,11 @@ class Bench:
                             reference=asdict(self.reference.candidate),
                         ),
                     )
-                tried.note(f"thrown away: the reference moved by {moved:+.1%}")
+                self._note(
+                    tried,
+                    f"thrown away: the reference moved by {moved:+.1%}",
+                    is_anew=number < self.limits.tries,
+                )
         raise UnsteadyPhoneError(
             f"The phone does not come to rest: a reference model that is timed before and after "
             f"moved by {moved:+.1%} (allowed: {self.limits.reference:.0%}), {self.limits.tries} "
@@ -255,13 +262,14 @@ class Bench:
             after = self._glance()
             why = slowed(report, before, after, self.limits) or ""
             if why:
-                tried.note(f"throttled: {why}")
+                self._note(tried, f"throttled: {why}", is_anew=number < self.limits.tries)
                 tried.throttled += 1
                 continue
             scatter = worst_spread(report)
             if scatter > self.limits.spread:
                 is_last = has_scattered or number == self.limits.tries
-                tried.note(f"{'kept' if is_last else 'repeated'}: rounds {scatter:.1%} apart")
+                verb = "kept" if is_last else "repeated"
+                self._note(tried, f"{verb}: rounds {scatter:.1%} apart", is_anew=not is_last)
                 if not is_last:
                     has_scattered = True
                     continue
@@ -332,8 +340,14 @@ class Bench:
         link = self.session.link
         return link.held(lambda: glance(link))
 
+    def _note(self, tried: Tried, text: str, *, is_anew: bool) -> None:
+        tried.note(text)
+        if is_anew:
+            self._say(f"Measuring anew ({text})")
+
     def _cool(self) -> PhoneReport:
         end = self._clock.now() + self.limits.cool_patience_s
+        next_line = self._clock.now()
         while True:
             report = self._glance()
             why = too_warm(report, self.start, self.limits)
@@ -345,7 +359,9 @@ class Bench:
                     f"{why}. Let it lie with its screen off, out of its case and out of the sun; "
                     "unplug what charges it fast."
                 )
-            _LOG.info("waiting for the phone to cool down: %s", why)
+            if self._clock.now() >= next_line:
+                next_line = self._clock.now() + _LINE_INTERVAL_S
+                self._say(f"Waiting for the phone to cool: {why}")
             self._clock.sleep(self.limits.cool_poll_s)
 
 

@@ -5,17 +5,15 @@
         parts/          random numbers that weights are cut from, pushed once, by hash
         models/ID/      one model; removed when it is done with, or at the next contact
 
-Files come under another name and get their own once their hash agrees, so that one that is there
-is whole.
+Files come there by a `Delivery`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -25,8 +23,6 @@ from phonesearch.errors import (
     IllegalInstructionError,
     PhoneError,
     PhoneFileError,
-    PhoneFullError,
-    PhoneMemoryError,
     RunnerHungError,
 )
 from phonesearch.onnx_export.fragment import DATA_FILE
@@ -34,13 +30,13 @@ from phonesearch.onnx_export.write import GRAPH_FILE
 from phonesearch.phone.adb import REMOTE_FOLDER, Adb, quoted
 from phonesearch.phone.adb_words import said
 from phonesearch.phone.clock import Clock
-from phonesearch.phone.hazards import SPARE_BYTES
+from phonesearch.phone.delivery import Delivery, Parcel, sha256
 from phonesearch.phone.link import PATIENCE_S, Link
 from phonesearch.phone.pushed import PhoneModel, RunRequest
-from phonesearch.phone.readings import parse_free, parse_memory
 from phonesearch.phone.runner import RUNNER
 from phonesearch.phone.runner_output import RunReport, failure, last_word, read_report
 from phonesearch.phone.runtime import RuntimeLibrary
+from phonesearch.phone.say import Say, say_nothing
 from phonesearch.units import MIB, format_bytes
 
 _BIN: Final = f"{REMOTE_FOLDER}/bin"
@@ -52,21 +48,16 @@ _RUN: Final = (
     # ONNX Runtime keeps telemetry in $TMPDIR and $HOME unless told not to.
     "ORT_DISABLE_TELEMETRY=1 TMPDIR=. HOME=. LD_LIBRARY_PATH=../../bin exec ../../bin/runner"
 )
+_NO_FOLDER: Final = 121
+"""Exit code of the shell; the runner has none like it."""
 _GRACE_S: Final = 30.0
 """That adb is given beyond the time after which the runner ends itself."""
 _WEIGHTS_LEAST_S: Final = 60
 """That writing weights is given, however few: a phone that hangs then is to be noticed soon."""
 _WEIGHTS_BYTES_PER_S: Final = 2_000_000
 """Slowest writing that is waited for besides: 1.5B parameters get 9 minutes."""
-_HASH_TIMEOUT_S: Final = 300.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    local: Path
-    remote: str
-    sha256: str
-    mode: str = "644"
+_SAID_WEIGHTS_BYTES: Final = 100 * MIB
+"""From which writing weights takes so long that it is said."""
 
 
 class Session:
@@ -79,6 +70,7 @@ class Session:
         *,
         patience_s: float = PATIENCE_S,
         clock: Clock | None = None,
+        say: Say = say_nothing,
     ) -> None:
         """Nothing is done to the phone before the `with` block.
 
@@ -87,13 +79,13 @@ class Session:
             library: That is to run there.
             patience_s: How long to wait for the phone when its cable was pulled.
             clock: How waiting is done.
+            say: Told what takes long.
         """
-        self.link = Link(adb, patience_s=patience_s, clock=clock)
+        self.link = Link(adb, patience_s=patience_s, clock=clock, say=say)
+        self.delivery = Delivery(self.link, say=say)
         self.library = library
-        self.runner_sha256 = _sha256(RUNNER)
-        self.pushed_bytes = 0
-        """That went over the cable so far."""
-        self._there: set[str] = set()
+        self.runner_sha256 = sha256(RUNNER)
+        self._say = say
 
     def __enter__(self) -> Self:
         """Lay out our folder, with runner and library.
@@ -113,6 +105,11 @@ class Session:
         """Take the models away; runner, library and parts stay for the next time."""
         self.link.remove(_MODELS)
 
+    @property
+    def pushed_bytes(self) -> int:
+        """That went over the cable so far."""
+        return self.delivery.pushed_bytes
+
     def _open(self) -> None:
         self.link.contact()
         command = f"rm -rf {_MODELS}; mkdir -p {_BIN} {_PARTS} {_MODELS}"
@@ -123,13 +120,16 @@ class Session:
                 "Run `phonesearch phone clean`; if it still does not, the maker of the phone has "
                 "closed /data/local/tmp."
             )
-        self._deliver(
+        self.delivery.deliver(
             [
-                _File(local=RUNNER, remote=f"{_BIN}/runner", sha256=self.runner_sha256, mode="755"),
-                _File(
+                Parcel(
+                    local=RUNNER, remote=f"{_BIN}/runner", sha256=self.runner_sha256, mode="755"
+                ),
+                Parcel(
                     local=Path(self.library.path),
                     remote=f"{_BIN}/libonnxruntime.so",
                     sha256=self.library.sha256,
+                    stays_as=f"ONNX Runtime {self.library.version or ''}".strip(),
                 ),
             ]
         )
@@ -160,7 +160,13 @@ class Session:
     def _place(self, folder: str, model: PhoneModel, capacity: int) -> None:
         self.link.contact()
         files = [
-            _File(local=part, remote=f"{_PARTS}/{part.name}", sha256=part.name)
+            Parcel(
+                local=part,
+                remote=f"{_PARTS}/{part.name}",
+                sha256=part.name,
+                stays_as="random numbers for weights",
+                is_hashed_once=True,
+            )
             for part in model.parts
         ]
         for local, name in (
@@ -169,14 +175,18 @@ class Session:
             (model.data, DATA_FILE),
         ):
             if local is not None:
-                files.append(_File(local=local, remote=f"{folder}/{name}", sha256=_sha256(local)))
+                files.append(Parcel(local=local, remote=f"{folder}/{name}", sha256=sha256(local)))
         self.link.ask(f"mkdir -p {quoted(folder)}", doing="making a folder")
-        self._deliver(files, more_bytes=model.data_bytes, memory_bytes=model.memory_bytes(capacity))
+        self.delivery.deliver(
+            files, more_bytes=model.data_bytes, memory_bytes=model.memory_bytes(capacity)
+        )
         if model.recipe is not None:
             self._write_weights(folder, model.data_bytes)
 
     def _write_weights(self, folder: str, data_bytes: int) -> None:
         doing = "writing the weights on the phone"
+        if data_bytes >= _SAID_WEIGHTS_BYTES:
+            self._say(f"The phone writes {format_bytes(data_bytes)} of weights")
         seconds = _WEIGHTS_LEAST_S + data_bytes // _WEIGHTS_BYTES_PER_S
         words = quoted(
             *("--write-weights", _RECIPE, DATA_FILE, "--parts", "../../parts"),
@@ -203,8 +213,8 @@ class Session:
         Raises:
             PhoneError: If it cannot be brought there.
         """
-        file = _File(local=local, remote=f"{folder}/{name}", sha256=_sha256(local))
-        self.link.held(lambda: self._deliver([file]))
+        file = Parcel(local=local, remote=f"{folder}/{name}", sha256=sha256(local))
+        self.link.held(lambda: self.delivery.deliver([file]))
 
     def run(
         self,
@@ -271,103 +281,13 @@ class Session:
         self, folder: str, words: str, max_seconds: int, doing: str
     ) -> tuple[str, str, int]:
         done = self.link.ask(
-            f"cd {quoted(folder)} && {_RUN} {words}",
+            f"cd {quoted(folder)} 2>/dev/null || exit {_NO_FOLDER}\n{_RUN} {words}",
             timeout_s=max_seconds + _GRACE_S,
             doing=doing,
         )
+        if done.exit_code == _NO_FOLDER and not done.stdout.strip():
+            raise PhoneFileError(
+                f"The model is no longer on the phone, {doing}: something removed {folder} "
+                "meanwhile, as `phonesearch phone clean` from another computer does. Try again."
+            )
         return done.stdout, done.stderr, done.exit_code
-
-    def _deliver(
-        self, files: Sequence[_File], *, more_bytes: int = 0, memory_bytes: int = 0
-    ) -> None:
-        """Push what is not there yet.
-
-        Args:
-            files: To be there afterwards.
-            more_bytes: That will be written there besides.
-            memory_bytes: That will be needed.
-        """
-        files = [file for file in files if file.remote not in self._there]
-        missing = [
-            file
-            for file, found in zip(files, self._hashes(files, suffix=""), strict=True)
-            if found != file.sha256
-        ]
-        sizes = sum(file.local.stat().st_size for file in missing if file.local.is_file())
-        self._check_room(sizes + more_bytes, memory_bytes)
-        try:
-            for file in missing:
-                self.link.adb.push(file.local, f"{file.remote}.part")
-                self.pushed_bytes += file.local.stat().st_size
-            for file, found in zip(missing, self._hashes(missing, suffix=".part"), strict=True):
-                if found != file.sha256:
-                    raise PhoneFileError(
-                        f"{file.local.name} did not arrive whole on the phone. Use another cable "
-                        "or port, and try again."
-                    )
-            self._name(missing)
-        except PhoneError:
-            for file in missing:
-                self.link.remove(f"{file.remote}.part")
-            raise
-        self._there |= {file.remote for file in files if file.remote.startswith(_PARTS)}
-
-    def _hashes(self, files: Sequence[_File], *, suffix: str) -> list[str]:
-        if not files:
-            return []
-        command = "\n".join(
-            f"sha256sum < {quoted(file.remote + suffix)} || echo none" for file in files
-        )
-        done = self.link.ask(
-            f"exec 2>/dev/null\n{command}", timeout_s=_HASH_TIMEOUT_S, doing="hashing"
-        )
-        found = [line.split(" ")[0] for line in done.stdout.splitlines()]
-        if len(found) != len(files):
-            raise PhoneFileError(
-                "The phone does not tell the hashes of files (sha256sum). Send us the output of "
-                "`phonesearch phone doctor --json`."
-            )
-        return found
-
-    def _name(self, files: Sequence[_File]) -> None:
-        commands = [
-            f"chmod {file.mode} {quoted(file.remote + '.part')} && "
-            f"mv -f {quoted(file.remote + '.part', file.remote)}"
-            for file in files
-        ]
-        if not commands:
-            return
-        done = self.link.ask(" && ".join(commands), doing="naming files")
-        if done.exit_code:
-            raise PhoneFileError(
-                f"Files could not be put in their places in {REMOTE_FOLDER}. The phone said: "
-                f"{said(done.stderr)}. Run `phonesearch phone clean` and try again."
-            )
-
-    def _check_room(self, new_bytes: int, memory_bytes: int) -> None:
-        done = self.link.ask(
-            "df -k /data/local/tmp; echo; echo; cat /proc/meminfo", doing="asking for space"
-        )
-        space, _, memory = done.stdout.partition("\n\n")
-        free = parse_free(space)
-        needed = new_bytes + SPARE_BYTES
-        if free is not None and free < needed and new_bytes:
-            raise PhoneFullError("this model", needed_bytes=needed, free_bytes=free)
-        available = parse_memory(memory).available_bytes
-        if available is not None and available < memory_bytes:
-            raise PhoneMemoryError(
-                f"{format_bytes(available)} of the phone's memory are available and the model "
-                f"needs about {format_bytes(memory_bytes)}; Android would kill it. Close apps or "
-                "restart the phone, or use smaller candidates."
-            )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(4 * MIB):
-                digest.update(chunk)
-    except OSError as error:
-        raise PhoneFileError(f"{path} cannot be read: {error.strerror}.") from error
-    return digest.hexdigest()

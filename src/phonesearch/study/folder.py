@@ -21,9 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import filelock
-
-from phonesearch import files
+from phonesearch import files, locks
 from phonesearch.device.profile import DeviceProfile, read_profile
 from phonesearch.errors import InvalidFileError, RunFolderError
 from phonesearch.space.schema import SearchSpace
@@ -149,17 +147,11 @@ def locked(folder: RunFolder) -> Iterator[None]:
     Raises:
         RunFolderError: If another process holds it.
     """
-    lock = filelock.FileLock(folder.path / "run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise RunFolderError(
-            f"Another process is working on {folder.path}. Wait for it, or stop it, then try again."
-        ) from error
-    try:
+    taken = RunFolderError(
+        f"Another process is working on {folder.path}. Wait for it, or stop it, then try again."
+    )
+    with locks.exclusive(folder.path / "run.lock", taken=taken):
         yield
-    finally:
-        lock.release()
 
 
 def _sha256(path: Path) -> str:
