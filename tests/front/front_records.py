@@ -9,6 +9,7 @@ from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.device.speed import Span, Speed
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import score_of_training
 
 TINY = Candidate(
     vocab_size=256,
@@ -48,6 +49,17 @@ def trained(
     **changes: Any,
 ) -> TrialRecord:
     """A complete trial, its speed predicted."""
+    proxy = ProxyLoss(
+        bits_per_byte=bits_per_byte,
+        standard_error=standard_error,
+        passed_transition=passed,
+        copy_gap_nats=0.5,
+        tokens=1000,
+        seconds=1.0,
+        proxy={"hidden_size": 32},
+        recipe={"tokens": 1000, "seed": 0},
+        curve=((0, 5.0), (1000, 2.0)),
+    )
     record = TrialRecord(
         number=number,
         state="complete",
@@ -62,17 +74,8 @@ def trained(
         measured=None,
         prefill_seconds_by_operator={"ffn": 1.0},
         decode_seconds_by_operator={"ffn": 0.01},
-        proxy=ProxyLoss(
-            bits_per_byte=bits_per_byte,
-            standard_error=standard_error,
-            passed_transition=passed,
-            copy_gap_nats=0.5,
-            tokens=1000,
-            seconds=1.0,
-            proxy={"hidden_size": 32},
-            recipe={"tokens": 1000, "seed": 0},
-            curve=((0, 5.0), (1000, 2.0)),
-        ),
+        score=score_of_training(proxy),
+        proxy=proxy,
         started_at="2026-11-24T00:00:00+00:00",
         seconds=2.0,
     )

@@ -15,6 +15,7 @@ from phonesearch.errors import PhoneError, PhoneSearchError
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.meter import Meter
 from phonesearch.study.record import RecordState, TrialRecord
+from phonesearch.study.score import score_of_training
 from phonesearch.study.settings import RunSettings
 from phonesearch.study.stopwatch import (
     Turn,
@@ -125,6 +126,7 @@ def record_of(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, .
         measured=timed.measurement.speed if timed.measurement else None,
         prefill_seconds_by_operator=estimate.prefill_seconds_by_operator if estimate else None,
         decode_seconds_by_operator=estimate.decode_seconds_by_operator if estimate else None,
+        score=score_of_training(proxy) if proxy else None,
         proxy=proxy,
         started_at=timed.started_at,
         seconds=timed.seconds + (proxy.seconds if proxy else 0.0),

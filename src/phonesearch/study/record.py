@@ -11,6 +11,7 @@ from typing import Literal
 from phonesearch.candidate.config import Candidate
 from phonesearch.device.speed import Speed
 from phonesearch.proxy.result import ProxyLoss
+from phonesearch.study.score import Score
 
 RecordState = Literal["complete", "infeasible", "failed"]
 
@@ -37,7 +38,10 @@ class TrialRecord:
     prefill_seconds_by_operator: dict[str, float] | None
     """From the prediction; None where the candidate was measured."""
     decode_seconds_by_operator: dict[str, float] | None
+    score: Score | None
+    """What it is ranked by; None where it failed or breaks a constraint."""
     proxy: ProxyLoss | None
+    """Its own short training, in runs that give it one."""
     started_at: str
     """ISO 8601 in UTC."""
     seconds: float
