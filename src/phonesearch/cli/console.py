@@ -18,6 +18,7 @@ from phonesearch.units import format_seconds
 if TYPE_CHECKING:
     from phonesearch.candidate.config import Candidate
     from phonesearch.device.speed import Speed
+    from phonesearch.study.anchors import Anchor
     from phonesearch.study.record import TrialRecord
 
 _LINE_INTERVAL_S = 30.0
@@ -56,6 +57,9 @@ class Console:
         self._new = 0
         self._fastest: tuple[float, str] | None = None
         self._best: float | None = None
+        self._anchors = self._anchors_finished = self._anchors_new = 0
+        self._anchor_shares: dict[int, float] = {}
+        self._anchor_bar: TaskID | None = None
 
     def say(self, message: str) -> None:
         """One line, with the time since the start."""
@@ -83,6 +87,46 @@ class Console:
                 "candidates", total=trials, completed=len(records), note=""
             )
             self._progress.start()
+
+    def anchors(self, count: int, finished: int) -> None:
+        """A bar for all anchors, before the search."""
+        self._anchors, self._anchors_finished, self._anchor_shares = count, finished, {}
+        self._work_started_s = time.monotonic()
+        self.say(
+            f"Training {count - finished} of {count} anchors; all candidates are judged by them"
+        )
+        if self._progress is not None:
+            self._anchor_bar = self._progress.add_task(
+                "anchors", total=count, completed=finished, note=""
+            )
+
+    def training_anchor(self, number: int, tokens: int, total_tokens: int) -> None:
+        """Move the bar, or say how far it is."""
+        self._anchor_shares[number] = min(tokens / total_tokens, 1.0)
+        running = sum(self._anchor_shares.values())
+        done = self._anchors_finished + running
+        note = ""
+        if running + self._anchors_new > 0.2:
+            elapsed_s = time.monotonic() - self._work_started_s
+            left_s = elapsed_s / (running + self._anchors_new) * (self._anchors - done)
+            note = f"{_coarse(left_s)} left"
+        if self._progress is not None and self._anchor_bar is not None:
+            self._progress.update(self._anchor_bar, completed=done, note=note)
+        elif time.monotonic() - self._last_line_s > _LINE_INTERVAL_S:
+            self._last_line_s = time.monotonic()
+            self.say(f"   {done:.1f} of {self._anchors} anchors; {note}")
+
+    def anchor(self, number: int, anchor: Anchor) -> None:
+        """A line on the anchor."""
+        self._anchor_shares.pop(number, None)
+        self._anchors_finished += 1
+        self._anchors_new += 1
+        self.say(f"anchor {self._anchors_finished} of {self._anchors}: {describe_anchor(anchor)}")
+        if self._anchors_finished == self._anchors:
+            self._work_started_s = time.monotonic()
+            if self._progress is not None and self._anchor_bar is not None:
+                self._progress.remove_task(self._anchor_bar)
+                self._anchor_bar = None
 
     def timed(self, trial: int, candidate: Candidate, speed: Speed) -> None:
         """A bar for the proxy that will now be trained, or a line."""
@@ -168,6 +212,20 @@ def _coarse(left_s: float) -> str:
 
 def _source(record: TrialRecord) -> str:
     return "measured" if record.measured is not None else "predicted"
+
+
+def describe_anchor(anchor: Anchor) -> str:
+    """One line on a short training."""
+    candidate, loss = anchor.candidate, anchor.trained
+    shape = (
+        f"{candidate.ffn_type} {candidate.hidden_act}, feed-forward "
+        f"{candidate.intermediate_size / candidate.hidden_size:.2f} x width, "
+        f"{candidate.num_attention_heads}/{candidate.num_key_value_heads} heads"
+    )
+    if loss is None:
+        return f"{shape}: failed, {anchor.reason}"
+    note = "" if loss.passed_transition else ", not used: has not learned to copy yet"
+    return f"{shape}: {loss.bits_per_byte:.3f} bits/byte{note}, {format_seconds(loss.seconds)}"
 
 
 def describe(record: TrialRecord) -> str:

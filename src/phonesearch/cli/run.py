@@ -14,6 +14,8 @@ _SEARCH = "What to search"
 _FAST = "What fast means"
 _PROXY = "How candidates are trained"
 _RUN = "The run"
+_FEW_TRIALS = 16
+_MANY_TRIALS = 64
 
 
 def run(
@@ -48,13 +50,14 @@ def run(
         ),
     ] = "decoder",
     trials: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
-            help="Candidates to evaluate. With --resume: raises the number of that run.",
+            help="Candidates to evaluate; default: 64, and 16 where each is trained (--proxy each) "
+            "or measured (--measure all). With --resume: raises the number of that run.",
             rich_help_panel=_SEARCH,
         ),
-    ] = 16,
+    ] = None,
     measure: Annotated[
         str | None,
         typer.Option(
@@ -140,6 +143,29 @@ def run(
         str,
         typer.Option(help="Field that holds the text.", rich_help_panel=_PROXY),
     ] = "text",
+    proxy: Annotated[
+        str,
+        typer.Option(
+            help="What losses are judged by. `anchors`: published laws, corrected by short "
+            "trainings of a few chosen architectures, once. `each`: a short training of every "
+            "candidate, for a GPU box. `prior`: published laws alone, at once.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = "anchors",
+    anchors: Annotated[
+        int,
+        typer.Option(
+            min=6, help="Architectures to train with `--proxy anchors`.", rich_help_panel=_PROXY
+        ),
+    ] = 16,
+    horizon: Annotated[
+        float,
+        typer.Option(
+            help="Tokens a parameter of the planned pre-training: 20 (Chinchilla), 100, 700 "
+            "(PhoneLM). More favours deeper shapes.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = 100.0,
     proxy_parameters: Annotated[
         str | None,
         typer.Option(help="Non-embedding parameters of a proxy, e.g. 1M.", rich_help_panel=_PROXY),
@@ -205,7 +231,7 @@ def run(
                     "by the settings of the run; only --trials can be raised."
                 )
             folder = open_folder(resume)
-            if "trials" in _typed(ctx):
+            if trials is not None:
                 folder = with_trials(folder, trials)
             go_on(folder, shown)
             return
@@ -232,6 +258,9 @@ def run(
             jobs=jobs,
             data=tuple(data or ()),
             data_field=data_field,
+            scored_by=proxy,
+            anchors=anchors,
+            horizon=horizon,
             proxy_parameters=proxy_parameters,
             proxy_tokens=proxy_tokens,
         )
@@ -254,7 +283,7 @@ def _settings(
     space: str,
     budget: str,
     count: str,
-    trials: int,
+    trials: int | None,
     speed: str,
     prompt: int,
     generate: int,
@@ -266,6 +295,9 @@ def _settings(
     jobs: int | None,
     data: tuple[str, ...],
     data_field: str,
+    scored_by: str,
+    anchors: int,
+    horizon: float,
     proxy_parameters: str | None,
     proxy_tokens: str | None,
 ) -> RunSettings:
@@ -273,8 +305,11 @@ def _settings(
 
     from phonesearch.candidate.count import COUNTINGS
     from phonesearch.cli.options import one_of, optional, parsed
+    from phonesearch.cli.phone_device import is_phone
     from phonesearch.device.speed import SPEED_OBJECTIVES
     from phonesearch.proxy.settings import ProxySettings
+    from phonesearch.study.meter import HOST
+    from phonesearch.study.score import SCORE_KINDS
     from phonesearch.study.settings import SAMPLERS, Constraints, RunSettings, default_jobs
     from phonesearch.units import parse_bytes, parse_count, parse_seconds
 
@@ -282,7 +317,10 @@ def _settings(
         data=tuple(str(Path(path).expanduser().resolve()) for path in data),
         data_field=data_field,
         seed=seed,
+        horizon_tokens_per_parameter=horizon,
     )
+    kind = one_of("--proxy", scored_by, SCORE_KINDS)
+    is_dear = kind == "each" or (measure_on is None and (device == HOST or is_phone(device)))
     size = optional("--proxy-parameters", proxy_parameters, parse_count)
     tokens = optional("--proxy-tokens", proxy_tokens, parse_count)
     return RunSettings(
@@ -294,7 +332,7 @@ def _settings(
         space=space,
         budget=parsed("--budget", budget, parse_count),
         counting=one_of("--count", count, COUNTINGS),
-        trials=trials,
+        trials=trials or (_FEW_TRIALS if is_dear else _MANY_TRIALS),
         speed=one_of("--speed", speed, SPEED_OBJECTIVES),
         prompt_tokens=prompt,
         generate_tokens=generate,
@@ -305,6 +343,8 @@ def _settings(
         ),
         sampler=one_of("--sampler", sampler, SAMPLERS),
         seed=seed,
+        scored_by=kind,
+        num_anchors=anchors,
         jobs=jobs or default_jobs(),
         proxy=replace(proxy, parameters=size or proxy.parameters, tokens=tokens or proxy.tokens),
     )

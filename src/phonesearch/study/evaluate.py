@@ -13,9 +13,10 @@ from phonesearch.device.profile import DeviceProfile
 from phonesearch.device.speed import Speed
 from phonesearch.errors import PhoneError, PhoneSearchError
 from phonesearch.proxy.result import ProxyLoss
+from phonesearch.study.judge import Judge, score_of_own
 from phonesearch.study.meter import Meter
 from phonesearch.study.record import RecordState, TrialRecord
-from phonesearch.study.score import score_of_training
+from phonesearch.study.score import Score
 from phonesearch.study.settings import RunSettings
 from phonesearch.study.stopwatch import (
     Turn,
@@ -96,21 +97,29 @@ def time_candidate(
     )
 
 
-def record_of(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, ...]) -> TrialRecord:
+Outcome = Score | ProxyLoss | PhoneSearchError | tuple[str, ...]
+"""What became of a candidate: its score, if it was judged by anchors or priors; a short training of
+its own; the error that it failed with; or the constraints that it breaks."""
+
+
+def record_of(timed: Timed, outcome: Outcome, *, judge: Judge) -> TrialRecord:
     """All that was found out about a candidate.
 
     Args:
         timed: Its timing.
-        outcome: Its loss; the error that it failed with; or the constraints that it breaks.
+        outcome: What became of it.
+        judge: Makes the score of a training of its own.
     """
     state: RecordState = "complete"
-    reason, proxy = None, None
+    reason, proxy, score = None, None, None
     if isinstance(outcome, PhoneSearchError):
         state, reason = "failed", str(outcome)
     elif isinstance(outcome, tuple):
         state, reason = "infeasible", "; ".join(outcome)
+    elif isinstance(outcome, Score):
+        score = outcome
     else:
-        proxy = outcome
+        proxy, score = outcome, score_of_own(judge, timed.candidate, outcome)
     estimate = timed.estimate
     return TrialRecord(
         number=timed.number,
@@ -126,7 +135,7 @@ def record_of(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, .
         measured=timed.measurement.speed if timed.measurement else None,
         prefill_seconds_by_operator=estimate.prefill_seconds_by_operator if estimate else None,
         decode_seconds_by_operator=estimate.decode_seconds_by_operator if estimate else None,
-        score=score_of_training(proxy) if proxy else None,
+        score=score,
         proxy=proxy,
         started_at=timed.started_at,
         seconds=timed.seconds + (proxy.seconds if proxy else 0.0),

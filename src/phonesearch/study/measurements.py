@@ -6,13 +6,12 @@ Kept apart from Optuna's database, which lets nothing be added to a trial that i
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from phonesearch import files
-from phonesearch.errors import InvalidFileError, RunFolderError
+from phonesearch.errors import RunFolderError
+from phonesearch.study.lines import keep_line, read_lines
 from phonesearch.timing.base import Measurement
 
 MEASUREMENTS_FILE: Final = "measurements.jsonl"
@@ -34,15 +33,7 @@ def keep_measurement(folder: Path, kept: Kept) -> None:
     Raises:
         RunFolderError: If it cannot be written.
     """
-    path = folder / MEASUREMENTS_FILE
-    try:
-        earlier = path.read_text(encoding="utf-8") if path.is_file() else ""
-        files.write_text(path, f"{earlier}{json.dumps(asdict(kept))}\n")
-    except OSError as error:
-        raise RunFolderError(
-            f"{path} cannot be written: {error.strerror}. Free some disk space, then go on: "
-            f"phonesearch run --resume {folder}"
-        ) from error
+    keep_line(folder, MEASUREMENTS_FILE, kept)
 
 
 def read_measurements(folder: Path) -> dict[int, Kept]:
@@ -51,20 +42,7 @@ def read_measurements(folder: Path) -> dict[int, Kept]:
     Raises:
         InvalidFileError: If a line does not fit.
     """
-    path = folder / MEASUREMENTS_FILE
-    if not path.is_file():
-        return {}
-    found = {}
-    for number, line in enumerate(files.read_text(path).splitlines(), start=1):
-        try:
-            content = json.loads(line)
-        except ValueError as error:
-            raise InvalidFileError(path, [f"line {number} is not JSON: {error}"]) from error
-        if not isinstance(content, dict):
-            raise InvalidFileError(path, [f"line {number} is not an object"])
-        kept = files.structure(content, Kept, path=path)
-        found[kept.number] = kept
-    return found
+    return {kept.number: kept for kept in read_lines(folder / MEASUREMENTS_FILE, Kept)}
 
 
 def require_same_machine(folder: Path, fingerprint: str) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.device.speed import Speed
+from phonesearch.study.anchors import Anchor
 from phonesearch.study.record import TrialRecord
 
 
@@ -18,6 +19,18 @@ class RunObserver(Protocol):
 
     def resumed(self, records: tuple[TrialRecord, ...], trials: int) -> None:
         """The trials that are already finished, of so many to come in all."""
+        ...
+
+    def anchors(self, count: int, finished: int) -> None:
+        """So many anchors are to be trained in all, of which some are finished already."""
+        ...
+
+    def training_anchor(self, number: int, tokens: int, total_tokens: int) -> None:
+        """An anchor has seen so many of its tokens."""
+        ...
+
+    def anchor(self, number: int, anchor: Anchor) -> None:
+        """An anchor is over and stored."""
         ...
 
     def timed(self, trial: int, candidate: Candidate, speed: Speed) -> None:
@@ -40,6 +53,15 @@ class Silent:
         """Nothing."""
 
     def resumed(self, records: tuple[TrialRecord, ...], trials: int) -> None:
+        """Nothing."""
+
+    def anchors(self, count: int, finished: int) -> None:
+        """Nothing."""
+
+    def training_anchor(self, number: int, tokens: int, total_tokens: int) -> None:
+        """Nothing."""
+
+    def anchor(self, number: int, anchor: Anchor) -> None:
         """Nothing."""
 
     def timed(self, trial: int, candidate: Candidate, speed: Speed) -> None:

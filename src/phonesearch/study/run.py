@@ -1,4 +1,6 @@
-"""The search: draw, time, train, store, again; and go on where it stopped.
+"""The search: draw, time, judge, store, again; and go on where it stopped.
+
+What losses are judged by is made first: with anchors, these are trained before anything is drawn.
 
 Candidates are drawn in batches of `jobs`, each batch only from what earlier batches found, so
 that a run is the same however fast its workers are. Every draw has its own generator, seeded
@@ -9,7 +11,8 @@ whole or absent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 import numpy as np
 import optuna
@@ -18,9 +21,10 @@ from optuna.trial import Trial, TrialState
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import PhoneSearchError, RunFolderError, SettingsError
-from phonesearch.proxy.result import ProxyLoss
-from phonesearch.study.evaluate import Timed, record_of, time_candidate
+from phonesearch.study.anchor_training import anchors_due, train_anchors
+from phonesearch.study.evaluate import Outcome, Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder, locked
+from phonesearch.study.judge import Judge, make_judge, score
 from phonesearch.study.measurements import Kept, keep_measurement, require_same_machine
 from phonesearch.study.meter import Meter
 from phonesearch.study.observer import RunObserver, Silent
@@ -56,6 +60,7 @@ class _Run:
     study: optuna.Study
     observer: RunObserver
     meter: Meter | None
+    judge: Judge
 
 
 def search(
@@ -90,6 +95,7 @@ def search(
             study=open_study(folder),
             observer=observer or Silent(),
             meter=meter,
+            judge=make_judge(folder.settings),
         )
         try:
             _to_the_end(run)
@@ -111,7 +117,13 @@ def _to_the_end(run: _Run) -> None:
     run.observer.resumed(read_records(run.folder), settings.trials)
     if not _is_due(study, settings.trials):
         return
-    with proxy_pool(min(settings.jobs, settings.trials)) as pool:
+    with ExitStack() as stack:
+        pool = None
+        if settings.scored_by == "each" or anchors_due(run.folder):
+            pool = stack.enter_context(proxy_pool(settings.jobs))
+        if settings.scored_by == "anchors":
+            trained = train_anchors(run.folder, run.prepared, pool, run.observer)
+            run = replace(run, judge=make_judge(settings, trained))
         while _is_due(study, settings.trials):
             drawn = _draw_batch(run)
             if not drawn:
@@ -177,13 +189,13 @@ def _draw(run: _Run, number: int) -> Candidate:
     return candidate_of(space, trial.params)
 
 
-def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool) -> None:
+def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool | None) -> None:
     """Time one after the other, as a stopwatch wants the machine for itself, or as many at once
     as there are machines; then train together."""
     folder, settings = run.folder, run.folder.settings
 
-    def conclude(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, ...]) -> None:
-        record = record_of(timed, outcome)
+    def conclude(timed: Timed, outcome: Outcome) -> None:
+        record = record_of(timed, outcome, judge=run.judge)
         if timed.measurement is not None:
             keep_measurement(
                 folder.path,
@@ -213,8 +225,13 @@ def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool) -> 
             if breaks:
                 conclude(timed, breaks)
                 continue
+            if pool is None or settings.scored_by != "each":
+                conclude(timed, score(run.judge, timed.candidate))
+                continue
             run.observer.timed(timed.number, timed.candidate, timed.speed)
             waiting[timed.number] = timed
+    if pool is None:
+        return
     jobs = {
         number: TrainingJob(
             candidate=timed.candidate,

@@ -10,6 +10,7 @@ from phonesearch.candidate.count import Counting
 from phonesearch.device.speed import SpeedObjective
 from phonesearch.errors import SettingsError
 from phonesearch.proxy.settings import ProxySettings
+from phonesearch.study.score import ScoreKind
 
 _MOST_JOBS = 8
 """Default limit of `jobs`: candidates of one batch do not learn from each other."""
@@ -50,6 +51,10 @@ class RunSettings:
     """Cores of the phone to measure on, as typed; None for the best that are known."""
     threads: int | None = None
     """Inside an operator where something is measured; None for the usual number."""
+    scored_by: ScoreKind = "anchors"
+    """What losses are judged by."""
+    num_anchors: int = 16
+    """Architectures that are trained to judge all others by, where `scored_by` is `anchors`."""
     engine: str | None
     """Inference engine of the profile; None is the profile's default."""
     space: str
@@ -70,7 +75,7 @@ class RunSettings:
     proxy: ProxySettings
 
     def __post_init__(self) -> None:
-        for field in ("budget", "trials", "prompt_tokens", "jobs"):
+        for field in ("budget", "trials", "prompt_tokens", "jobs", "num_anchors"):
             if getattr(self, field) < 1:
                 raise SettingsError(f"`{field}` must be at least 1, got {getattr(self, field)}.")
         if self.generate_tokens < 2:

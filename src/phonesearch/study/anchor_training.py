@@ -1,0 +1,75 @@
+"""Trains what is not trained yet of the anchors of a run."""
+
+from __future__ import annotations
+
+from phonesearch.candidate.config import candidate_id
+from phonesearch.errors import PhoneSearchError
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.study.anchors import (
+    Anchor,
+    choose,
+    keep_anchor,
+    read_anchors,
+    require_enough,
+    usable,
+)
+from phonesearch.study.folder import RunFolder
+from phonesearch.study.judge import make_judge
+from phonesearch.study.observer import RunObserver
+from phonesearch.study.prepare import Prepared
+from phonesearch.study.workers import ProxyPool, TrainingJob
+
+
+def anchors_due(folder: RunFolder) -> bool:
+    """Whether the run judges by anchors and has not trained as many as it was asked for."""
+    settings = folder.settings
+    return settings.scored_by == "anchors" and len(read_anchors(folder.path)) < settings.num_anchors
+
+
+def train_anchors(
+    folder: RunFolder, prepared: Prepared, pool: ProxyPool | None, observer: RunObserver
+) -> tuple[ProxyLoss, ...]:
+    """The losses of a run's anchors that may be ranked; what is missing is trained now.
+
+    Args:
+        folder: Of the run; each result is kept in it at once.
+        prepared: Its space and corpus.
+        pool: Where to train; None if nothing is due.
+        observer: Told of every step.
+
+    Raises:
+        ProxyError: If too few can be used.
+        RunFolderError: If a result cannot be kept.
+    """
+    settings = folder.settings
+    if pool is not None:
+        chosen = choose(prepared.space, settings, make_judge(settings))
+        done = {candidate_id(anchor.candidate) for anchor in read_anchors(folder.path)}
+        due = {
+            number: candidate
+            for number, candidate in enumerate(chosen)
+            if candidate_id(candidate) not in done
+        }
+        if due:
+            observer.anchors(len(chosen), len(chosen) - len(due))
+        jobs = {
+            number: TrainingJob(
+                candidate=candidate,
+                corpus=prepared.corpus,
+                settings=settings.proxy,
+                reference_parameters=settings.budget,
+            )
+            for number, candidate in due.items()
+        }
+        for number, outcome in pool.train(jobs, observer.training_anchor):
+            failed = isinstance(outcome, PhoneSearchError)
+            anchor = Anchor(
+                candidate=due[number],
+                trained=None if failed else outcome,  # type: ignore[arg-type]
+                reason=str(outcome) if failed else None,
+            )
+            keep_anchor(folder.path, anchor)
+            observer.anchor(number, anchor)
+    anchors = read_anchors(folder.path)
+    require_enough(anchors, settings)
+    return usable(anchors)

@@ -1,0 +1,147 @@
+"""Trains the anchors of a run, once: few architectures from which all are judged.
+
+Each result is one line of `anchors.jsonl` in the run's folder as soon as it is there, so that a
+run that was killed goes on from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from phonesearch.candidate.config import Candidate, candidate_id
+from phonesearch.candidate.count import non_embedding_parameters
+from phonesearch.errors import ProxyError
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.proxy.shrink import shrink
+from phonesearch.proxy.uncertainty import SEED_STANDARD_DEVIATION_BITS_PER_BYTE
+from phonesearch.quality.anchors import choose_anchors
+from phonesearch.quality.features import feature_row
+from phonesearch.quality.law import log_best_aspect
+from phonesearch.space.grid import BudgetedSpace
+from phonesearch.study.judge import Judge
+from phonesearch.study.lines import keep_line, read_lines
+from phonesearch.study.settings import RunSettings
+
+ANCHORS_FILE: Final = "anchors.jsonl"
+FEWEST_TO_JUDGE: Final = 6
+"""Anchors that must be past the transition. Assumption: with fewer the leave-one-out errors, which
+are all that tells whether to believe them, say nothing."""
+_POOL: Final = 3000
+"""Points of the space that anchors are chosen from."""
+_NEUTRAL: Final = 0.35
+"""How far the log of a candidate's depth-to-width ratio may be from the best to be an anchor:
+short training cannot tell depth, so depth is kept out of what it is asked."""
+_TYPICAL_RELATIVE_NOISE: Final = SEED_STANDARD_DEVIATION_BITS_PER_BYTE / 2.0
+"""Of one training, at about 2 bits per byte."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """One line of the file: an architecture of the space that was trained, or could not be."""
+
+    candidate: Candidate
+    """At full size."""
+    trained: ProxyLoss | None
+    reason: str | None
+    """Why it has no loss; None if it has."""
+
+
+def choose(space: BudgetedSpace, settings: RunSettings, judge: Judge) -> tuple[Candidate, ...]:
+    """The architectures whose short trainings will tell most of all others.
+
+    D-optimal over features of their proxies, among architectures of a neutral depth. No two have
+    the same proxy.
+
+    Args:
+        space: Of the run.
+        settings: Number of anchors, seed, and what proxies are made by.
+        judge: Before any training.
+
+    Raises:
+        ProxyError: If the space has not two different proxies.
+    """
+    draws = np.random.default_rng([settings.seed, 1]).permutation(len(space))[:_POOL]
+    pool: dict[str, tuple[float, Candidate, Candidate]] = {}
+    for point in draws:
+        candidate = space.candidate(int(point))
+        try:
+            proxy = shrink(candidate, settings.proxy, reference_parameters=settings.budget)
+        except ProxyError:
+            continue  # too small a proxy for so wide a network; others stand for it
+        pool.setdefault(candidate_id(proxy), (_off_best(candidate, judge), candidate, proxy))
+    wanted = settings.num_anchors
+    nearest = sorted(pool.values(), key=lambda entry: entry[0])
+    neutral = [entry for entry in nearest if entry[0] <= _NEUTRAL]
+    entries = neutral if len(neutral) >= 4 * wanted else nearest[: 4 * wanted]
+    if len(entries) < 2:
+        raise ProxyError(
+            "The search space has fewer than two architectures that differ once they are scaled "
+            "down, so anchors tell nothing. Use --proxy prior, or larger --proxy-parameters."
+        )
+    rows = np.stack(
+        [feature_row(proxy, judge.short, judge.model.aspect) for _, _, proxy in entries]
+    )
+    chosen = choose_anchors(
+        rows,
+        min(wanted, len(entries)),
+        judge.model.prior.covariance,
+        noise_sd=math.hypot(_TYPICAL_RELATIVE_NOISE, judge.model.residual_sd),
+    )
+    return tuple(entries[place][1] for place in chosen)
+
+
+def _off_best(candidate: Candidate, judge: Judge) -> float:
+    best = log_best_aspect(
+        judge.model.aspect,
+        parameters=non_embedding_parameters(candidate),
+        tokens=judge.model.training.tokens,
+    )
+    return abs(math.log(candidate.hidden_size / candidate.num_hidden_layers) - best)
+
+
+def keep_anchor(folder: Path, anchor: Anchor) -> None:
+    """Add a line, on the disk when this returns.
+
+    Raises:
+        RunFolderError: If it cannot be written.
+    """
+    keep_line(folder, ANCHORS_FILE, anchor)
+
+
+def read_anchors(folder: Path) -> tuple[Anchor, ...]:
+    """In the order in which they ended.
+
+    Raises:
+        InvalidFileError: If a line does not fit.
+    """
+    return tuple(read_lines(folder / ANCHORS_FILE, Anchor))
+
+
+def usable(anchors: Sequence[Anchor]) -> tuple[ProxyLoss, ...]:
+    """The losses that may be ranked: there, and past the transition."""
+    losses = [anchor.trained for anchor in anchors if anchor.trained is not None]
+    return tuple(loss for loss in losses if loss.passed_transition)
+
+
+def require_enough(anchors: Sequence[Anchor], settings: RunSettings) -> None:
+    """Make sure that the anchors are enough to judge by.
+
+    Raises:
+        ProxyError: If they are not.
+    """
+    count = len(usable(anchors))
+    if count >= min(FEWEST_TO_JUDGE, settings.num_anchors):
+        return
+    failed = [anchor.reason for anchor in anchors if anchor.reason is not None]
+    why = f" First reason: {failed[0]}" if failed else ""
+    raise ProxyError(
+        f"Only {count} of {len(anchors)} anchors can be used; the others failed ({len(failed)}) or "
+        "had not begun to copy from their context when training stopped, and must not be ranked. "
+        f"Give them more --proxy-tokens, or search by published data alone: --proxy prior.{why}"
+    )
