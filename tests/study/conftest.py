@@ -44,6 +44,7 @@ def settings(text_folder: Path) -> RunSettings:
         budget=300_000,
         trials=4,
         jobs=2,
+        scored_by="each",
         proxy=ProxySettings(
             parameters=20_000,
             tokens=2_048,

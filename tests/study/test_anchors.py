@@ -1,0 +1,142 @@
+"""Which architectures are trained to judge all others by, and how that goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from phonesearch import files
+from phonesearch.candidate.config import candidate_id
+from phonesearch.candidate.count import non_embedding_parameters
+from phonesearch.catalog import resolve
+from phonesearch.errors import InvalidFileError, ProxyError
+from phonesearch.proxy.settings import ProxySettings
+from phonesearch.proxy.shrink import log_best_aspect, shrink
+from phonesearch.quality.anchors import log_information
+from phonesearch.quality.features import feature_rows
+from phonesearch.space.grid import BudgetedSpace, at_budget
+from phonesearch.space.schema import SearchSpace
+from phonesearch.study.anchors import ANCHORS_FILE, Anchor, choose, read_anchors, require_enough
+from phonesearch.study.folder import RunFolder
+from phonesearch.study.judge import make_judge
+from phonesearch.study.observer import Silent
+from phonesearch.study.prepare import prepare
+from phonesearch.study.run import search
+from phonesearch.study.settings import RunSettings
+
+NewRun = Callable[[Path, RunSettings], RunFolder]
+BUDGET = 350_000_000
+
+
+@pytest.fixture(scope="module")
+def decoder() -> BudgetedSpace:
+    space = files.read(resolve("decoder", "search_spaces"), SearchSpace)
+    return at_budget(space, BUDGET)
+
+
+def asked(**changes: object) -> RunSettings:
+    settings = RunSettings(
+        device="snapdragon8gen3",
+        engine=None,
+        space="decoder",
+        budget=BUDGET,
+        num_anchors=12,
+        proxy=ProxySettings(),
+    )
+    return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
+
+
+def test_anchors_differ_once_scaled_down_and_have_a_neutral_depth(decoder: BudgetedSpace) -> None:
+    settings = asked()
+    chosen = choose(decoder, settings, make_judge(settings))
+    assert len(chosen) == 12
+    proxies = [shrink(one, settings.proxy, reference_parameters=BUDGET) for one in chosen]
+    assert len({candidate_id(one) for one in proxies}) == 12
+    assert {one.ffn_type for one in chosen} == {"gated", "plain"}
+    assert len({one.hidden_act for one in chosen}) == 4
+    for one in chosen:
+        best = log_best_aspect(non_embedding_parameters(one), tokens_per_parameter=100)
+        assert abs(math.log(one.hidden_size / one.num_hidden_layers) - best) < 0.6
+
+
+def test_the_choice_is_repeatable_and_tells_more_than_chance(decoder: BudgetedSpace) -> None:
+    settings = asked()
+    judge = make_judge(settings)
+    chosen = choose(decoder, settings, judge)
+    assert chosen == choose(decoder, settings, judge)
+
+    def information(points: list[int] | None) -> float:
+        some = chosen if points is None else [decoder.candidate(point) for point in points]
+        proxies = [shrink(one, settings.proxy, reference_parameters=BUDGET) for one in some]
+        rows = feature_rows(proxies, judge.short, judge.model.aspect)
+        return log_information(rows, judge.model.prior.covariance, noise_sd=0.01)
+
+    step = len(decoder) // 12
+    assert information(None) > information(list(range(0, 12 * step, step))) + 1
+
+
+def test_a_run_trains_its_anchors_once_and_judges_all_by_them(
+    tmp_path: Path, settings: RunSettings, new_run: NewRun, cache: Path
+) -> None:
+    """Trainings this short have not begun to copy; as if they had, for what comes after."""
+    asked_for = dataclasses.replace(settings, scored_by="anchors", num_anchors=6, trials=8)
+    folder = new_run(tmp_path / "run", asked_for)
+    prepared = prepare(asked_for, folder.space, folder.profile, cache_dir=cache, observer=Silent())
+    with pytest.raises(ProxyError, match=r"Only 0 of 6 anchors can be used.*--proxy prior"):
+        search(folder, prepared)
+    path = folder.path / ANCHORS_FILE
+    trained = path.read_text().replace('"passed_transition": false', '"passed_transition": true')
+    path.write_text(trained)
+
+    records = search(folder, prepared)
+
+    assert path.read_text() == trained  # nothing was trained again
+    assert len(records) == 8
+    assert {record.score.kind for record in records if record.score} == {"anchors"}
+    assert all(record.proxy is None for record in records)
+    assert any(record.score.proxy != 0 for record in records if record.score)
+    first = read_anchors(folder.path)[:4]
+    path.write_text("".join(trained.splitlines(keepends=True)[:4]))
+
+    more = dataclasses.replace(folder, settings=dataclasses.replace(asked_for, trials=9))
+    with pytest.raises(ProxyError, match="Only 4 of 6"):
+        search(more, prepared)
+
+    again = read_anchors(folder.path)
+    assert again[:4] == first
+    assert len({candidate_id(one.candidate) for one in again}) == 6
+
+
+def test_published_data_alone_need_no_training(
+    tmp_path: Path, settings: RunSettings, new_run: NewRun, cache: Path
+) -> None:
+    asked_for = dataclasses.replace(settings, scored_by="prior", trials=8)
+    folder = new_run(tmp_path / "run", asked_for)
+    prepared = prepare(asked_for, folder.space, folder.profile, cache_dir=cache, observer=Silent())
+
+    records = search(folder, prepared)
+
+    assert [record.state for record in records] == ["complete"] * 8
+    assert {record.score.kind for record in records if record.score} == {"prior"}
+    assert not (folder.path / ANCHORS_FILE).exists()
+
+
+def test_a_damaged_file_of_anchors_is_named(tmp_path: Path) -> None:
+    (tmp_path / ANCHORS_FILE).write_text('{"candidate": 3}\n')
+    with pytest.raises(InvalidFileError, match=ANCHORS_FILE):
+        read_anchors(tmp_path)
+    (tmp_path / ANCHORS_FILE).write_text("{]\n")
+    with pytest.raises(InvalidFileError, match="line 1 is not JSON"):
+        read_anchors(tmp_path)
+
+
+def test_too_few_anchors_are_refused_with_the_reason_of_the_first_that_failed(
+    decoder: BudgetedSpace,
+) -> None:
+    failed = Anchor(candidate=decoder.candidate(0), trained=None, reason="Memory ran out.")
+    with pytest.raises(ProxyError, match=r"Only 0 of 1 anchors.*First reason: Memory ran out"):
+        require_enough([failed], asked())

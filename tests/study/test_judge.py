@@ -1,0 +1,139 @@
+"""Scores: how they hang together, and what short trainings do to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from phonesearch.candidate.config import Candidate, as_dict
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.proxy.settings import ProxySettings
+from phonesearch.proxy.shrink import shrink
+from phonesearch.quality.model import difference
+from phonesearch.study.judge import Judge, left_out, make_judge, score, score_of_own
+from phonesearch.study.score import ScoreKind, difference_sd
+from phonesearch.study.settings import RunSettings
+
+BUDGET = 1_500_000_000
+BASE = Candidate(
+    vocab_size=49152,
+    hidden_size=2048,
+    intermediate_size=5504,
+    num_hidden_layers=28,
+    num_attention_heads=16,
+    num_key_value_heads=4,
+    head_dim=128,
+)
+PLAIN = dataclasses.replace(BASE, ffn_type="plain", hidden_act="gelu", intermediate_size=8256)
+DEEP = dataclasses.replace(BASE, num_hidden_layers=90, hidden_size=1152, intermediate_size=3072)
+
+
+def settings(kind: ScoreKind = "anchors") -> RunSettings:
+    return RunSettings(
+        device="snapdragon8gen3",
+        engine=None,
+        space="decoder",
+        budget=BUDGET,
+        scored_by=kind,
+        proxy=ProxySettings(),
+    )
+
+
+def trained(
+    candidate: Candidate, bits_per_byte: float, *, standard_error: float = 0.02, passed: bool = True
+) -> ProxyLoss:
+    proxy = shrink(candidate, ProxySettings(), reference_parameters=BUDGET)
+    return ProxyLoss(
+        bits_per_byte=bits_per_byte,
+        standard_error=standard_error,
+        passed_transition=passed,
+        copy_gap_nats=0.5,
+        tokens=1000,
+        seconds=1.0,
+        proxy=as_dict(proxy),
+        recipe={},
+        curve=(),
+    )
+
+
+def difference_of(judge: Judge, one: Candidate, other: Candidate) -> float:
+    return score(judge, one).log_loss - score(judge, other).log_loss
+
+
+def test_the_parts_of_a_score_are_its_sum() -> None:
+    judge = make_judge(settings(), [trained(BASE, 2.0), trained(PLAIN, 2.1)])
+    for candidate in (BASE, PLAIN, DEEP):
+        found = score(judge, candidate)
+        assert found.log_loss == pytest.approx(found.law + found.prior + found.proxy)
+    assert score(make_judge(settings("prior")), BASE).proxy == 0
+
+
+def test_deviations_are_those_of_the_quality_model() -> None:
+    judge = make_judge(settings(), [trained(BASE, 2.0), trained(PLAIN, 2.1)])
+    for one, other in ((BASE, PLAIN), (BASE, DEEP)):
+        expected = difference(judge.model, one, other)
+        assert difference_of(judge, one, other) == pytest.approx(expected.mean)
+        found = difference_sd(score(judge, one), score(judge, other))
+        assert found == pytest.approx(expected.sd)
+        assert found < math.hypot(score(judge, one).sd, score(judge, other).sd)
+
+
+def test_a_training_moves_what_is_like_it_and_makes_it_surer() -> None:
+    before = make_judge(settings())
+    after = make_judge(settings(), [trained(BASE, 2.2), trained(PLAIN, 2.0)])
+    silu_like = dataclasses.replace(BASE, num_key_value_heads=8)
+    gelu_like = dataclasses.replace(PLAIN, num_key_value_heads=8)
+    assert difference_of(after, silu_like, gelu_like) > difference_of(before, silu_like, gelu_like)
+    wide, narrow = (
+        difference_sd(score(judge, silu_like), score(judge, gelu_like)) for judge in (before, after)
+    )
+    assert narrow < wide
+
+
+def test_a_training_that_must_not_be_ranked_moves_nothing() -> None:
+    before = make_judge(settings())
+    after = make_judge(settings(), [trained(BASE, 3.0, passed=False), trained(PLAIN, 2.0)])
+    assert difference_of(after, BASE, PLAIN) == pytest.approx(difference_of(before, BASE, PLAIN))
+
+
+def test_short_trainings_do_not_decide_on_depth() -> None:
+    """The proxy of a deep candidate is as far from its own optimum: no loss can tell of depth."""
+    before = make_judge(settings())
+    after = make_judge(settings(), [trained(BASE, 2.0), trained(DEEP, 2.3)])
+    moved = difference_of(after, DEEP, BASE) - difference_of(before, DEEP, BASE)
+    assert moved < 0.2 * math.log(2.3 / 2.0)
+
+
+def test_a_longer_horizon_favours_depth() -> None:
+    def deep_minus_base(horizon: float) -> float:
+        proxy = ProxySettings(horizon_tokens_per_parameter=horizon)
+        judge = make_judge(dataclasses.replace(settings("prior"), proxy=proxy))
+        return difference_of(judge, DEEP, BASE)
+
+    assert deep_minus_base(700) < deep_minus_base(100) < deep_minus_base(20)
+
+
+def test_anchors_are_left_out_one_by_one() -> None:
+    losses = [trained(BASE, 2.0), trained(PLAIN, 2.1), trained(DEEP, 2.0, passed=False)]
+    judge = make_judge(settings(), losses)
+    errors = left_out(judge, losses)
+    assert len(errors) == 2
+    assert all(error.sd > 0 for error in errors)
+    assert left_out(judge, losses[:1]) == ()
+
+
+def test_a_training_of_its_own_is_corrected_for_what_the_budget_buys() -> None:
+    """Two candidates whose proxies end alike: the one with fewer parameters has the smaller proxy,
+    and the full-size difference in parameters is worth less than the small one's."""
+    judge = make_judge(settings("each"))
+    small = dataclasses.replace(BASE, intermediate_size=4096)
+    base, less = (score_of_own(judge, one, trained(one, 2.0)) for one in (BASE, small))
+    assert base.kind == "each"
+    assert base.log_loss == pytest.approx(base.law + base.prior + base.proxy)
+    assert base.proxy == pytest.approx(math.log(2.0))
+    assert abs(base.log_loss - less.log_loss) < 0.02
+    assert base.own_sd == pytest.approx(math.hypot(judge.model.residual_sd, 0.01))
+    assert np.isfinite(base.shared).all()
