@@ -111,6 +111,7 @@ def record_of(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, .
     else:
         proxy = outcome
     estimate = timed.estimate
+    trained_s = 0.0 if proxy is None or proxy.from_cache else proxy.seconds
     return TrialRecord(
         number=timed.number,
         state=state,
@@ -127,5 +128,5 @@ def record_of(timed: Timed, outcome: ProxyLoss | PhoneSearchError | tuple[str, .
         decode_seconds_by_operator=estimate.decode_seconds_by_operator if estimate else None,
         proxy=proxy,
         started_at=timed.started_at,
-        seconds=timed.seconds + (proxy.seconds if proxy else 0.0),
+        seconds=timed.seconds + trained_s,
     )
