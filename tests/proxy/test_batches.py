@@ -59,3 +59,22 @@ def test_short_held_out_text_gives_fewer_windows(corpus: Corpus, settings: Proxy
     many = replace(settings, validation_windows=10**6)
     length = settings.context_length + 1
     assert len(validation_windows(corpus, many)) == corpus.num_validation_tokens // length
+
+
+def test_a_longer_training_begins_with_the_batches_of_a_shorter_one(
+    corpus: Corpus, settings: ProxySettings
+) -> None:
+    longer = replace(settings, tokens=settings.tokens * 3)
+    short, long = list(training_batches(corpus, settings)), training_batches(corpus, longer)
+    for batch in short:
+        assert np.array_equal(batch, next(long))
+
+
+def test_batches_can_be_taken_from_any_step_on(corpus: Corpus, settings: ProxySettings) -> None:
+    """Into the second pass over the text, and beyond the last step."""
+    whole = replace(settings, batch_size=3, tokens=corpus.num_train_tokens * 2)
+    batches = list(training_batches(corpus, whole))
+    for first in (0, 1, len(batches) // 2 + 1, len(batches) - 1, len(batches)):
+        rest = list(training_batches(corpus, whole, first_step=first))
+        assert len(rest) == len(batches) - first
+        assert all(np.array_equal(a, b) for a, b in zip(rest, batches[first:], strict=True))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from phonesearch.proxy.paired import window_standard_error
 from phonesearch.proxy.score import WindowLosses, window_losses
 from phonesearch.proxy.uncertainty import standard_error
 
@@ -51,6 +52,6 @@ def test_the_window_error_is_the_spread_of_means() -> None:
     nats = draw.normal(10.0, 2.0, size=(400, 1))
     losses = WindowLosses(nats=nats, num_bytes=np.full(400, 5))
     expected = nats.std(ddof=1) / math.sqrt(400) / math.log(2) / 5
-    assert losses.window_standard_error == pytest.approx(expected)
+    assert window_standard_error(losses.sums) == pytest.approx(expected)
     quarter = WindowLosses(nats=nats[:100], num_bytes=np.full(100, 5))
-    assert standard_error(quarter) > standard_error(losses)
+    assert standard_error(quarter.sums) > standard_error(losses.sums)

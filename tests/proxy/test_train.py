@@ -16,10 +16,11 @@ from phonesearch.files import structure
 from phonesearch.model.decoder import Decoder
 from phonesearch.proxy import train
 from phonesearch.proxy.corpus import Corpus
+from phonesearch.proxy.loop import learning_rate_factor
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.smear import smear_keys
-from phonesearch.proxy.train import learning_rate_factor, train_proxy
+from phonesearch.proxy.train import train_proxy
 
 REFERENCE = 1_350_000_000
 

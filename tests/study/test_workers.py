@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import ProxyError
+from phonesearch.proxy import train
 from phonesearch.proxy.corpus import load_corpus
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.settings import RunSettings
-from phonesearch.study.workers import TrainingJob, proxy_pool
+from phonesearch.study.workers import TrainingJob, _serve, proxy_pool
 
 
 @pytest.fixture
@@ -63,6 +65,120 @@ def test_a_job_that_cannot_be_trained_is_an_error_with_its_reason(job: TrainingJ
         ((_, outcome),) = pool.train({0: broken}, lambda *_: None)
     assert isinstance(outcome, ProxyError)
     assert str(outcome)
+
+
+def kept(job: TrainingJob, cache_dir: Path) -> TrainingJob:
+    return replace(job, cache_dir=cache_dir)
+
+
+def test_a_job_that_was_trained_before_is_looked_up(job: TrainingJob, tmp_path: Path) -> None:
+    with proxy_pool(2) as pool:
+        first = dict(pool.train({0: kept(job, tmp_path)}, lambda *_: None))[0]
+        both = dict(
+            pool.train({1: kept(job, tmp_path), 2: kept(job, tmp_path)}, lambda *_: None)
+        ).values()
+    assert isinstance(first, ProxyLoss)
+    assert not first.from_cache
+    assert all(outcome == replace(first, from_cache=True) for outcome in both)
+
+
+def test_two_workers_asked_for_one_proxy_train_it_once(job: TrainingJob, tmp_path: Path) -> None:
+    with proxy_pool(2) as pool:
+        outcomes = dict(
+            pool.train({0: kept(job, tmp_path), 1: kept(job, tmp_path)}, lambda *_: None)
+        ).values()
+    losses = [outcome for outcome in outcomes if isinstance(outcome, ProxyLoss)]
+    assert sorted(loss.from_cache for loss in losses) == [False, True]
+    assert len({loss.bits_per_byte for loss in losses}) == 1
+
+
+def test_a_worker_that_is_killed_leaves_a_state_that_the_next_goes_on_from(
+    job: TrainingJob, tmp_path: Path
+) -> None:
+    """The second time, the first progress that is told lies behind the trunk."""
+    long = replace(job, settings=replace(job.settings, tokens=job.settings.tokens * 20))
+    with proxy_pool(1) as pool:
+        (worker,) = pool._workers
+
+        def kill(trial: int, done: int, whole: int) -> None:
+            if done > 0.8 * whole and worker.process.pid is not None:
+                os.kill(worker.process.pid, signal.SIGKILL)
+
+        killed = dict(pool.train({0: kept(long, tmp_path)}, kill))[0]
+        assert isinstance(killed, ProxyError)
+        told: list[int] = []
+        again = dict(
+            pool.train({1: kept(long, tmp_path)}, lambda trial, done, whole: told.append(done))
+        )[1]
+        unbroken = dict(pool.train({2: long}, lambda *_: None))[2]
+    assert isinstance(again, ProxyLoss)
+    assert isinstance(unbroken, ProxyLoss)
+    assert told[0] > 0.7 * unbroken.tokens
+    assert replace(again, seconds=0) == replace(unbroken, seconds=0)
+
+
+def test_a_pool_that_is_closed_leaves_states_to_go_on_from(
+    job: TrainingJob, tmp_path: Path
+) -> None:
+    endless = replace(job, settings=replace(job.settings, tokens=job.settings.tokens * 500))
+
+    class EnoughError(Exception):
+        pass
+
+    def stop(trial: int, done: int, whole: int) -> None:
+        if done > 0:
+            raise EnoughError
+
+    with proxy_pool(1) as pool:
+        (worker,) = pool._workers
+        outcomes = pool.train({0: kept(endless, tmp_path)}, stop)
+        with pytest.raises(EnoughError):
+            next(outcomes)
+    assert worker.process.exitcode == 0
+    assert [path.suffix for path in (tmp_path / "proxies").glob("*.state")] == [".state"]
+
+
+@pytest.mark.parametrize("ending", ["diverged", "out of memory", "a bug"])
+def test_a_study_goes_on_after_a_training_that_failed(
+    ending: str, job: TrainingJob, tmp_path: Path
+) -> None:
+    """In this process, as another cannot be made to fail: as `_serve` does with each job."""
+    spoiled = {
+        "diverged": ProxyError("The proxy's training diverged"),
+        "out of memory": MemoryError(),
+        "a bug": KeyError("missing"),
+    }[ending]
+    said = {"diverged": "diverged", "out of memory": "Memory ran out", "a bug": "KeyError"}[ending]
+    sent = [kept(job, tmp_path), kept(job, tmp_path)]
+    answers: list[object] = []
+
+    class Pipe:
+        def recv(self) -> TrainingJob:
+            if not sent:
+                raise EOFError
+            return sent.pop(0)
+
+        def send(self, message: object) -> None:
+            if not isinstance(message, tuple):
+                answers.append(message)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(signal, "signal", lambda *_: None)
+        patched.setattr(torch, "set_num_threads", lambda _: None)
+        whole, calls = train.train_model, iter([spoiled, None])
+
+        def train_model(*args: object, **kwargs: object) -> object:
+            error = next(calls)
+            if error is not None:
+                raise error
+            return whole(*args, **kwargs)  # type: ignore[arg-type]
+
+        patched.setattr(train, "train_model", train_model)
+        _serve(Pipe(), os.getppid())  # type: ignore[arg-type]
+    assert isinstance(answers[0], ProxyError)
+    assert said in str(answers[0])
+    assert isinstance(answers[1], ProxyLoss)
+    assert not answers[1].from_cache
 
 
 ORPHANED = """

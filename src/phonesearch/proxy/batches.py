@@ -5,6 +5,7 @@ All of it depends on the corpus, the settings and the seed alone, never on the c
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import itertools
 from collections.abc import Iterator
@@ -18,17 +19,27 @@ from phonesearch.proxy.settings import ProxySettings
 Tokens = NDArray[np.int64]
 
 
-def training_batches(corpus: Corpus, settings: ProxySettings) -> Iterator[Tokens]:
+def training_batches(
+    corpus: Corpus, settings: ProxySettings, *, first_step: int = 0
+) -> Iterator[Tokens]:
     """Batches of windows in order, shape (batch_size, context_length + 1).
 
     The training tokens are cut into windows, shuffled, and taken without repetition; when all
-    were seen they are cut at another offset and shuffled again.
+    were seen they are cut at another offset and shuffled again. The batch of a step does not
+    depend on how many steps there are, so a longer training begins with the batches of a
+    shorter one.
+
+    Args:
+        corpus: Text as tokens.
+        settings: Size and number of batches, and the seed of their order.
+        first_step: Step to begin with, from 0; the batches before it are passed over.
     """
     tokens = corpus.train_tokens()
     order = np.random.default_rng([settings.seed, 1])
     starts = _window_starts(len(tokens), settings.context_length, order)
     offsets = np.arange(settings.context_length + 1)
-    for _ in range(settings.num_steps):
+    collections.deque(itertools.islice(starts, first_step * settings.batch_size), maxlen=0)
+    for _ in range(first_step, settings.num_steps):
         chosen = np.array(list(itertools.islice(starts, settings.batch_size)))
         yield np.asarray(tokens[chosen[:, None] + offsets], dtype=np.int64)
 

@@ -12,7 +12,7 @@ https://kellerjordan.github.io/posts/muon/
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import torch
@@ -65,6 +65,17 @@ class StackedMuon:
             step = self.lr * max(1.0, rows / columns) ** 0.5
             torch._foreach_mul_(stack, 1 - self.lr * self.weight_decay)
             torch._foreach_add_(stack, list(update.float().unbind()), alpha=-step)
+
+    @property
+    def averages(self) -> list[Tensor]:
+        """The moving averages of gradients, one a stack: all that a step leaves behind."""
+        return self._averages
+
+    @torch.no_grad()
+    def load_averages(self, averages: Sequence[Tensor]) -> None:
+        """Go on from what `averages` gave for the same matrices."""
+        for mine, given in zip(self._averages, averages, strict=True):
+            mine.copy_(given)
 
     def zero_grad(self) -> None:
         """Drop the gradients."""

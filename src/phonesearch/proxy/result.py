@@ -43,7 +43,8 @@ class ProxyLoss:
     tokens: int
     """Training tokens really seen."""
     seconds: float
-    """Wall time of training and evaluation."""
+    """Wall time of training and evaluation, when it was trained and in all its sittings; not
+    that of finding it in a cache."""
     proxy: dict[str, Any]
     """Fields of the scaled-down candidate that was trained."""
     recipe: dict[str, Any]
@@ -51,3 +52,24 @@ class ProxyLoss:
     seed included."""
     curve: tuple[tuple[int, float], ...]
     """(tokens seen, training loss in nats a token), smoothed, in order."""
+    from_cache: bool = False
+    """Whether the training was made earlier and only looked up now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSums:
+    """Loss of a proxy on each held-out window, in order, for comparing two proxies window by
+    window."""
+
+    nats: tuple[float, ...]
+    """Cross-entropy of all tokens of a window."""
+    num_bytes: tuple[int, ...]
+    """UTF-8 bytes that these tokens stand for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedProxy:
+    """All that a training gives: the loss that records hold, and what they are too small for."""
+
+    loss: ProxyLoss
+    windows: WindowSums

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import nn
+
+from phonesearch.proxy.paired import bits_per_byte
+from phonesearch.proxy.result import WindowSums
 
 _WINDOWS_AT_ONCE: Final = 32
 
@@ -25,30 +27,22 @@ class WindowLosses:
     """UTF-8 bytes of the predicted tokens, shape (windows,)."""
 
     @property
+    def sums(self) -> WindowSums:
+        """The losses of each window, added up."""
+        return WindowSums(
+            nats=tuple(self.nats.sum(axis=1).tolist()), num_bytes=tuple(self.num_bytes.tolist())
+        )
+
+    @property
     def bits_per_byte(self) -> float:
         """All bits over all bytes. End-of-text costs bits and stands for no bytes."""
-        return float(self.nats.sum() / math.log(2) / self.num_bytes.sum())
+        return bits_per_byte(self.sums)
 
     @property
     def copy_gap_nats(self) -> float:
         """Mean loss of the first quarter of the positions minus that of the last, a token."""
         quarter = max(1, self.nats.shape[1] // 4)
         return float(self.nats[:, :quarter].mean() - self.nats[:, -quarter:].mean())
-
-    @property
-    def window_standard_error(self) -> float:
-        """Standard error of `bits_per_byte` as an estimate for all such text, bits per byte.
-
-        That of a ratio of two sums over windows, to first order.
-
-        Source: Cochran, Sampling Techniques, 3rd edition, 1977, section 2.11.
-        """
-        count = len(self.num_bytes)
-        if count < 2:
-            return math.inf
-        bits = self.nats.sum(axis=1) / math.log(2)
-        residual = bits - self.bits_per_byte * self.num_bytes
-        return float(residual.std(ddof=1) / math.sqrt(count) / self.num_bytes.mean())
 
 
 def window_losses(

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict
-from typing import Any, Final
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from phonesearch.candidate.config import Candidate, as_dict
 from phonesearch.errors import ProxyError
 from phonesearch.model.decoder import Decoder
-from phonesearch.proxy.batches import training_batches, validation_windows
+from phonesearch.proxy.batches import validation_windows
+from phonesearch.proxy.checkpoint import forget_snapshot
 from phonesearch.proxy.corpus import Corpus
-from phonesearch.proxy.muon import StackedMuon
-from phonesearch.proxy.result import ProxyLoss
-from phonesearch.proxy.score import WindowLosses, window_losses
+from phonesearch.proxy.loop import (
+    CHECKPOINT_INTERVAL_S,
+    Checkpoints,
+    Watch,
+    autocast,
+    not_finite,
+    train_model,
+)
+from phonesearch.proxy.paired import bits_per_byte
+from phonesearch.proxy.recipe import recipe, training_device, trunk_identity
+from phonesearch.proxy.result import ProxyLoss, TrainedProxy, WindowSums
+from phonesearch.proxy.score import window_losses
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import shrink
 from phonesearch.proxy.smear import smear_keys
 from phonesearch.proxy.uncertainty import COPY_GAP_PASSED_NATS, standard_error
-
-RECIPE_VERSION: Final = 1
-"""Raise it when the same settings would train differently."""
-_CURVE_POINTS: Final = 40
-_SMOOTHING: Final = 0.95
-_STEPS_BETWEEN_CHECKS: Final = 20
-_ADAM_BETAS: Final = (0.9, 0.95)
-_NOT_IN_RECIPE: Final = ("data", "data_field", "device")
-"""Settings that do not decide a loss beyond what the recipe says otherwise."""
 
 
 def train_proxy(
@@ -44,14 +42,13 @@ def train_proxy(
     reference_parameters: int,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
+    keep_trunk: bool = False,
 ) -> ProxyLoss:
     """Validation loss of the candidate's proxy after the settings' training.
 
-    Every candidate sees the same batches in the same order and is scored on the same windows,
-    after the learning rate has come down to zero. Muon for the matrices of the blocks, AdamW
-    for the rest. float32 on a CPU (bfloat16 took 1.5 to 1.9 times as long at this size),
-    bfloat16 autocast on a GPU. The caller chooses the number of threads
-    (`torch.set_num_threads`; one is fastest, and makes a CPU training repeatable bit for bit).
+    See `train_shrunk`, which this calls with the candidate's proxy.
 
     Args:
         candidate: Architecture at full size.
@@ -60,19 +57,81 @@ def train_proxy(
         reference_parameters: As in `shrink`; the run's budget.
         progress: Called after every step with tokens seen and tokens in all.
         should_stop: Asked now and then; the training ends with an error when it says yes.
+        checkpoint: As in `train_shrunk`.
+        checkpoint_interval_s: As in `train_shrunk`.
+        keep_trunk: As in `train_shrunk`.
 
     Raises:
-        ProxyError: If the loss is not finite any more, memory runs out, there is no such
-            device or proxy, or the training was told to stop.
+        ProxyError: As `train_shrunk`, or if there is no such proxy.
+    """
+    return train_shrunk(
+        shrink(candidate, settings, reference_parameters=reference_parameters),
+        corpus,
+        settings,
+        watch=Watch(progress=progress, should_stop=should_stop),
+        checkpoint=checkpoint,
+        checkpoint_interval_s=checkpoint_interval_s,
+        keep_trunk=keep_trunk,
+    ).loss
+
+
+def train_shrunk(
+    proxy: Candidate,
+    corpus: Corpus,
+    settings: ProxySettings,
+    *,
+    watch: Watch | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
+    keep_trunk: bool = False,
+) -> TrainedProxy:
+    """Loss of an architecture that is small already, whatever size the settings ask for.
+
+    Every proxy sees the same batches in the same order and is scored on the same windows, after
+    the learning rate has come down to zero. Muon for the matrices of the blocks, AdamW for the
+    rest. float32 on a CPU, bfloat16 autocast on a GPU. The caller chooses the number of threads
+    (`torch.set_num_threads`; one is fastest, and makes a CPU training repeatable bit for bit).
+
+    With a checkpoint, a training that was stopped or killed goes on where it was last written
+    down, and ends with the loss, curve and window losses of one that never was (bit for bit, on
+    a CPU with one thread). It goes on likewise from the trunk of a training of the same proxy
+    with fewer tokens, which is why a proxy is extended by its own shape and not by its candidate:
+    `shrink` gives another shape for more tokens.
+
+    Args:
+        proxy: Architecture to train, as `shrink` gives it.
+        corpus: Text as tokens.
+        settings: The recipe.
+        watch: Told of every step, and asked whether to stop.
+        checkpoint: File to keep the state of the training in, gone when it is over; its trunk is
+            in a file of that name and `.trunk`. One of another training is written over.
+        checkpoint_interval_s: Seconds between two states; the last is also written when told to
+            stop.
+        keep_trunk: Leave the trunk there at the end, for a training of more tokens.
+
+    Raises:
+        ProxyError: If the loss is not finite any more, memory runs out, there is no such device,
+            or the training was told to stop.
     """
     started_s = time.monotonic()
-    proxy = shrink(candidate, settings, reference_parameters=reference_parameters)
-    device = _device(settings)
+    device = training_device(settings)
+    checkpoints = None
+    if checkpoint is not None:
+        checkpoints = Checkpoints(
+            path=checkpoint,
+            trunk_path=trunk_path(checkpoint),
+            trunk=trunk_identity(proxy, corpus, settings, device=device),
+            interval_s=checkpoint_interval_s,
+        )
     try:
         model = Decoder(proxy, seed=settings.seed, device=device, dtype=torch.float32)
         smear_keys(model)
-        curve = _train(model, corpus, settings, progress, should_stop)
-        with _autocast(device):
+        before_s = time.monotonic() - started_s
+        course = train_model(
+            model, corpus, settings, watch=watch or Watch(), checkpoints=checkpoints
+        )
+        scoring_s = time.monotonic()
+        with autocast(device):
             losses = window_losses(
                 model, validation_windows(corpus, settings), corpus.token_bytes(), device=device
             )
@@ -83,139 +142,61 @@ def train_proxy(
             raise
         raise _out_of_memory(proxy) from error
     if not np.isfinite(losses.nats).all():
-        raise _not_finite(settings.num_steps, settings)
-    return _result(proxy, losses, corpus, settings, curve, device, time.monotonic() - started_s)
-
-
-def _result(
-    proxy: Candidate,
-    losses: WindowLosses,
-    corpus: Corpus,
-    settings: ProxySettings,
-    curve: tuple[tuple[int, float], ...],
-    device: torch.device,
-    seconds: float,
-) -> ProxyLoss:
-    return ProxyLoss(
-        bits_per_byte=losses.bits_per_byte,
-        standard_error=standard_error(losses),
-        passed_transition=losses.copy_gap_nats >= COPY_GAP_PASSED_NATS,
+        raise not_finite(settings.num_steps, settings)
+    if checkpoint is not None:
+        forget_snapshot(checkpoint)
+        if not keep_trunk:
+            forget_snapshot(trunk_path(checkpoint))
+    outcome = Outcome(
+        windows=losses.sums,
         copy_gap_nats=losses.copy_gap_nats,
-        tokens=settings.num_steps * settings.batch_size * settings.context_length,
-        seconds=seconds,
-        proxy=as_dict(proxy),
-        recipe=recipe(corpus, settings, device=device, num_windows=len(losses.num_bytes)),
-        curve=curve,
+        seconds=before_s + course.seconds + time.monotonic() - scoring_s,
+        curve=course.curve,
     )
+    return outcome_as_proxy(outcome, proxy, corpus, settings, device=device)
 
 
-def recipe(
-    corpus: Corpus, settings: ProxySettings, *, device: torch.device, num_windows: int
-) -> dict[str, Any]:
-    """All that must agree before two proxy losses may be compared. Plain values."""
-    fields = {name: value for name, value in asdict(settings).items() if name not in _NOT_IN_RECIPE}
-    return {
-        **fields,
-        "recipe_version": RECIPE_VERSION,
-        "smeared_keys": True,
-        "scored_windows": num_windows,
-        "corpus": corpus.description,
-        "corpus_fingerprint": corpus.fingerprint,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",
-        "torch": str(torch.__version__),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What only training can tell; the rest of a result follows from it and the settings."""
+
+    windows: WindowSums
+    copy_gap_nats: float
+    """As in `ProxyLoss`."""
+    seconds: float
+    """As in `ProxyLoss`."""
+    curve: tuple[tuple[int, float], ...]
+    """As in `ProxyLoss`."""
 
 
-def _device(settings: ProxySettings) -> torch.device:
-    there = torch.cuda.is_available()
-    if settings.device == "cuda" and not there:
-        raise ProxyError(
-            "`proxy.device` is cuda, but torch finds no CUDA device here. Take `auto` or `cpu`."
-        )
-    return torch.device("cuda" if there and settings.device != "cpu" else "cpu")
-
-
-def _autocast(device: torch.device) -> AbstractContextManager[Any]:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
-def learning_rate_factor(step: int, settings: ProxySettings) -> float:
-    """Share of the peak learning rate at a step: linear up, constant, linear down to zero.
-
-    Args:
-        step: From 0 to `num_steps` - 1.
-        settings: Warm-up and cooldown.
-    """
-    up = (step + 1) / settings.warmup_steps if settings.warmup_steps else 1.0
-    cooldown_steps = max(1.0, settings.cooldown_share * settings.num_steps)
-    return min(1.0, up, (settings.num_steps - step) / cooldown_steps)
-
-
-def _optimisers(model: Decoder, settings: ProxySettings) -> tuple[StackedMuon, torch.optim.AdamW]:
-    blocks = [
-        weight
-        for name, weight in model.model.layers.named_parameters()
-        if weight.dim() == 2 and not name.endswith("mixture")
-    ]
-    in_blocks = {id(weight) for weight in blocks}
-    others = [weight for weight in model.parameters() if id(weight) not in in_blocks]
-    muon = StackedMuon(blocks, lr=settings.matrix_lr, weight_decay=settings.weight_decay)
-    adam = torch.optim.AdamW(
-        others, lr=settings.other_lr, betas=_ADAM_BETAS, weight_decay=0.0, fused=True
-    )
-    return muon, adam
-
-
-def _train(
-    model: Decoder,
+def outcome_as_proxy(
+    outcome: Outcome,
+    proxy: Candidate,
     corpus: Corpus,
     settings: ProxySettings,
-    progress: Callable[[int, int], None] | None,
-    should_stop: Callable[[], bool] | None,
-) -> tuple[tuple[int, float], ...]:
-    """Train in place; (tokens, smoothed loss) along the way."""
-    device = next(model.parameters()).device
-    muon, adam = _optimisers(model, settings)
-    tokens_a_step = settings.batch_size * settings.context_length
-    total = settings.num_steps * tokens_a_step
-    every = max(1, settings.num_steps // _CURVE_POINTS)
-    smoothed, curve = None, []
-    for step, batch in enumerate(training_batches(corpus, settings)):
-        factor = learning_rate_factor(step, settings)
-        muon.lr = settings.matrix_lr * factor
-        adam.param_groups[0]["lr"] = settings.other_lr * factor
-        ids_BL = torch.from_numpy(batch).to(device)
-        with _autocast(device):
-            logits_BLV = model(ids_BL[:, :-1])
-            loss = F.cross_entropy(logits_BLV.flatten(0, 1).float(), ids_BL[:, 1:].flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
-        muon.step()
-        adam.step()
-        muon.zero_grad()
-        adam.zero_grad()
-        value = loss.detach()
-        smoothed = value if smoothed is None else smoothed.lerp(value, 1 - _SMOOTHING)
-        seen = (step + 1) * tokens_a_step
-        last = step + 1 == settings.num_steps
-        if (step + 1) % every == 0 or last:
-            curve.append((seen, float(smoothed)))
-        if step % _STEPS_BETWEEN_CHECKS == 0 or last:
-            if not math.isfinite(float(smoothed)):
-                raise _not_finite(step + 1, settings)
-            if should_stop is not None and should_stop():
-                raise ProxyError(f"The proxy's training was told to stop after {seen:,} tokens.")
-        if progress is not None:
-            progress(seen, total)
-    return tuple(curve)
-
-
-def _not_finite(step: int, settings: ProxySettings) -> ProxyError:
-    return ProxyError(
-        f"The proxy's training diverged: its loss is not finite by step {step} of "
-        f"{settings.num_steps} (matrix_lr {settings.matrix_lr}, other_lr {settings.other_lr}). "
-        "The candidate is left out; lower learning rates would have to be used for all."
+    *,
+    device: torch.device,
+    from_cache: bool = False,
+) -> TrainedProxy:
+    """The result of a training, judged by what is known today of errors and of the guard."""
+    loss = ProxyLoss(
+        bits_per_byte=bits_per_byte(outcome.windows),
+        standard_error=standard_error(outcome.windows),
+        passed_transition=outcome.copy_gap_nats >= COPY_GAP_PASSED_NATS,
+        copy_gap_nats=outcome.copy_gap_nats,
+        tokens=settings.num_steps * settings.batch_size * settings.context_length,
+        seconds=outcome.seconds,
+        proxy=as_dict(proxy),
+        recipe=recipe(corpus, settings, device=device, num_windows=len(outcome.windows.num_bytes)),
+        curve=outcome.curve,
+        from_cache=from_cache,
     )
+    return TrainedProxy(loss=loss, windows=outcome.windows)
+
+
+def trunk_path(checkpoint: Path) -> Path:
+    """Where the trunk of a training with that checkpoint is kept."""
+    return checkpoint.with_name(f"{checkpoint.name}.trunk")
 
 
 def _out_of_memory(proxy: Candidate) -> ProxyError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from phonesearch.proxy.score import WindowLosses
+from phonesearch.proxy.paired import window_standard_error
+from phonesearch.proxy.result import WindowSums
 
 SEED_STANDARD_DEVIATION_BITS_PER_BYTE: Final = 0.021
 """Of the losses of one shape over seeds, each seed another initialisation and batch order.
@@ -34,7 +35,7 @@ gap before is larger (0.10 to 0.24 at 256 tokens), so the threshold is for 128 t
 """
 
 
-def standard_error(losses: WindowLosses) -> float:
+def standard_error(windows: WindowSums) -> float:
     """Standard deviation of one proxy loss, for comparing it with another of the same recipe.
 
     Two parts: what other seeds (fresh weights and order of batches) would have given, and the
@@ -43,11 +44,14 @@ def standard_error(losses: WindowLosses) -> float:
     The difference between two candidates has sqrt(2) times this standard deviation. It says
     nothing about how well a proxy stands for the full model.
 
+    Two proxies whose windows were kept are compared better by `paired.paired_difference`, which
+    needs no assumption on what the windows share.
+
     Args:
-        losses: Of the held-out windows.
+        windows: Losses of the held-out windows.
 
     Returns:
         Bits per byte.
     """
-    windows = PAIRED_WINDOW_SHARE * losses.window_standard_error
-    return math.hypot(SEED_STANDARD_DEVIATION_BITS_PER_BYTE, windows)
+    of_windows = PAIRED_WINDOW_SHARE * window_standard_error(windows)
+    return math.hypot(SEED_STANDARD_DEVIATION_BITS_PER_BYTE, of_windows)

@@ -58,6 +58,7 @@ def train_anchors(
                 corpus=prepared.corpus,
                 settings=settings.proxy,
                 reference_parameters=settings.budget,
+                cache_dir=prepared.trainings,
             )
             for number, candidate in due.items()
         }

@@ -121,6 +121,7 @@ def record_of(timed: Timed, outcome: Outcome, *, judge: Judge) -> TrialRecord:
     else:
         proxy, score = outcome, score_of_own(judge, timed.candidate, outcome)
     estimate = timed.estimate
+    trained_s = 0.0 if proxy is None or proxy.from_cache else proxy.seconds
     return TrialRecord(
         number=timed.number,
         state=state,
@@ -138,5 +139,5 @@ def record_of(timed: Timed, outcome: Outcome, *, judge: Judge) -> TrialRecord:
         score=score,
         proxy=proxy,
         started_at=timed.started_at,
-        seconds=timed.seconds + (proxy.seconds if proxy else 0.0),
+        seconds=timed.seconds + trained_s,
     )

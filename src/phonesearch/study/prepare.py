@@ -27,6 +27,8 @@ class Prepared:
     space: BudgetedSpace
     limits: Limits
     corpus: Corpus
+    trainings: Path
+    """The user's cache, which keeps short trainings for all runs."""
 
 
 def prepare(
@@ -66,4 +68,4 @@ def prepare(
     if not any(limits.accepts(solved.candidate(int(point))) for point in order):
         raise SettingsError(limits.why_none(len(order)))
     corpus = load_corpus(settings.proxy, cache_dir=cache_dir, progress=observer.say)
-    return Prepared(space=solved, limits=limits, corpus=corpus)
+    return Prepared(space=solved, limits=limits, corpus=corpus, trainings=cache_dir)

@@ -238,6 +238,7 @@ def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool | No
             corpus=run.prepared.corpus,
             settings=settings.proxy,
             reference_parameters=settings.budget,
+            cache_dir=run.prepared.trainings,
         )
         for number, timed in waiting.items()
     }

@@ -1,7 +1,9 @@
 """Processes that train proxies side by side, one thread each.
 
 They are spawned once and kept, as importing torch takes seconds. A worker that dies takes only
-its own proxy with it; a worker whose parent dies (`kill -9` included) stops at its next step.
+its own proxy with it; a worker whose parent dies (`kill -9` included) stops within 20 steps. Where
+a job names a cache, what was trained before is looked up, and a worker that stops or is killed
+leaves a state behind that the next one goes on from.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phonesearch.candidate.config import Candidate
@@ -22,6 +25,7 @@ from phonesearch.proxy.result import ProxyLoss
 
 if TYPE_CHECKING:
     from phonesearch.proxy.corpus import Corpus
+    from phonesearch.proxy.loop import Watch
     from phonesearch.proxy.settings import ProxySettings
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -37,6 +41,8 @@ class TrainingJob:
     corpus: Corpus
     settings: ProxySettings
     reference_parameters: int
+    cache_dir: Path | None = None
+    """Folder that trainings are kept in, see `proxy.cache`; None keeps none."""
 
 
 @dataclass(slots=True)
@@ -147,44 +153,61 @@ def _serve(pipe: Connection, parent: int) -> None:
 
     import torch
 
-    from phonesearch.proxy.train import train_proxy
+    from phonesearch.proxy.loop import Watch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     torch.set_num_threads(1)
+    told_to_end, training = False, False
 
-    def orphaned() -> bool:
-        return os.getppid() != parent
+    def end(signum: int, frame: object) -> None:
+        nonlocal told_to_end
+        told_to_end = True
+        if not training:
+            raise SystemExit
 
-    while True:
+    signal.signal(signal.SIGTERM, end)
+
+    def should_stop() -> bool:
+        return told_to_end or os.getppid() != parent
+
+    while not told_to_end:
+        training = False
         try:
             job: TrainingJob = pipe.recv()
         except (EOFError, ConnectionError):
             return
+        training = True
         last_sent_s = 0.0
 
         def progress(tokens: int, total_tokens: int) -> None:
-            nonlocal last_sent_s
+            nonlocal last_sent_s, told_to_end
             now_s = time.monotonic()
             if now_s - last_sent_s >= _PROGRESS_INTERVAL_S or tokens >= total_tokens:
                 last_sent_s = now_s
-                pipe.send((tokens, total_tokens))
+                try:
+                    pipe.send((tokens, total_tokens))
+                except (BrokenPipeError, ConnectionError):
+                    told_to_end = True  # the training leaves its state behind, then stops
 
         try:
-            outcome: ProxyLoss | PhoneSearchError = train_proxy(
-                job.candidate,
-                job.corpus,
-                job.settings,
-                reference_parameters=job.reference_parameters,
-                progress=progress,
-                should_stop=orphaned,
-            )
+            watch = Watch(progress=progress, should_stop=should_stop)
+            outcome: ProxyLoss | PhoneSearchError = _trained(job, watch)
         except PhoneSearchError as error:
             outcome = ProxyError(str(error))
-        except (BrokenPipeError, ConnectionError):
-            return
         except Exception as error:  # a bug in one candidate must not end a night's run
             outcome = ProxyError(f"The proxy's training failed: {type(error).__name__}: {error}")
         try:
             pipe.send(outcome)
         except (BrokenPipeError, ConnectionError):
             return
+
+
+def _trained(job: TrainingJob, watch: Watch) -> ProxyLoss:
+    from phonesearch.proxy.cache import cached_training
+    from phonesearch.proxy.shrink import shrink
+    from phonesearch.proxy.train import train_shrunk
+
+    proxy = shrink(job.candidate, job.settings, reference_parameters=job.reference_parameters)
+    if job.cache_dir is None:
+        return train_shrunk(proxy, job.corpus, job.settings, watch=watch).loss
+    return cached_training(job.cache_dir, proxy, job.corpus, job.settings, watch=watch).loss
