@@ -31,13 +31,16 @@ def default_folder(settings: RunSettings) -> Path:
     return Path("results") / f"{now}-{device}-{budget}"
 
 
-def start(settings: RunSettings, path: Path, shown: Console) -> None:
+def start(
+    settings: RunSettings, path: Path, shown: Console, *, proxy_time_s: float | None = None
+) -> None:
     """A new run, to its report.
 
     Args:
         settings: What is asked.
         path: Its folder, new or empty.
         shown: Where progress goes.
+        proxy_time_s: Time that anchors are planned for; None where the settings say what to train.
     """
     from phonesearch import files
     from phonesearch.catalog import resolve
@@ -45,6 +48,7 @@ def start(settings: RunSettings, path: Path, shown: Console) -> None:
     from phonesearch.device.profile import read_profile
     from phonesearch.space.schema import SearchSpace
     from phonesearch.study.folder import check_new, create
+    from phonesearch.study.plan import plan
 
     space_file = resolve(settings.space, "search_spaces")
     device_file = resolve(profile_of(settings.device), "device_profiles")
@@ -52,6 +56,8 @@ def start(settings: RunSettings, path: Path, shown: Console) -> None:
     check_new(path)
     with _opened(settings, profile, path, shown) as meter:
         prepared = _prepare(settings, space, profile, shown)
+        if proxy_time_s is not None:
+            settings = plan(settings, prepared, time_s=proxy_time_s, observer=shown)
         folder = create(path, settings, space_file=space_file, device_file=device_file)
         _search(folder, prepared, meter, shown)
 

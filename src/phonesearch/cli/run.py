@@ -16,6 +16,7 @@ _PROXY = "How candidates are trained"
 _RUN = "The run"
 _FEW_TRIALS = 16
 _MANY_TRIALS = 64
+_ANCHORS = 16
 
 
 def run(
@@ -152,12 +153,22 @@ def run(
             rich_help_panel=_PROXY,
         ),
     ] = "anchors",
-    anchors: Annotated[
-        int,
+    proxy_time: Annotated[
+        str,
         typer.Option(
-            min=6, help="Architectures to train with `--proxy anchors`.", rich_help_panel=_PROXY
+            help="Time for the anchors: their number, size and tokens are fitted to it, at the "
+            "speed that is measured here. Not used where one of these is given.",
+            rich_help_panel=_PROXY,
         ),
-    ] = 16,
+    ] = "15min",
+    anchors: Annotated[
+        int | None,
+        typer.Option(
+            min=6,
+            help="Architectures to train with `--proxy anchors`; default: planned by --proxy-time.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = None,
     horizon: Annotated[
         float,
         typer.Option(
@@ -219,8 +230,10 @@ def run(
     from phonesearch.cli.console import console
     from phonesearch.cli.job import default_folder, go_on, start, with_trials
     from phonesearch.cli.machine import check_cores, machine_of
+    from phonesearch.cli.options import parsed
     from phonesearch.errors import SettingsError
     from phonesearch.study.folder import open_folder
+    from phonesearch.units import parse_seconds
 
     with console() as shown:
         if resume is not None:
@@ -264,7 +277,15 @@ def run(
             proxy_parameters=proxy_parameters,
             proxy_tokens=proxy_tokens,
         )
-        start(settings, out or default_folder(settings), shown)
+        given = (anchors, proxy_parameters, proxy_tokens)
+        time_s = parsed("--proxy-time", proxy_time, parse_seconds)
+        is_planned = settings.scored_by == "anchors" and all(value is None for value in given)
+        start(
+            settings,
+            out or default_folder(settings),
+            shown,
+            proxy_time_s=time_s if is_planned else None,
+        )
 
 
 def _typed(ctx: typer.Context) -> list[str]:
@@ -296,7 +317,7 @@ def _settings(
     data: tuple[str, ...],
     data_field: str,
     scored_by: str,
-    anchors: int,
+    anchors: int | None,
     horizon: float,
     proxy_parameters: str | None,
     proxy_tokens: str | None,
@@ -344,7 +365,7 @@ def _settings(
         sampler=one_of("--sampler", sampler, SAMPLERS),
         seed=seed,
         scored_by=kind,
-        num_anchors=anchors,
+        num_anchors=anchors or _ANCHORS,
         jobs=jobs or default_jobs(),
         proxy=replace(proxy, parameters=size or proxy.parameters, tokens=tokens or proxy.tokens),
     )

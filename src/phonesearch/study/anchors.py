@@ -32,12 +32,12 @@ ANCHORS_FILE: Final = "anchors.jsonl"
 FEWEST_TO_JUDGE: Final = 6
 """Anchors that must be past the transition. Assumption: with fewer the leave-one-out errors, which
 are all that tells whether to believe them, say nothing."""
-_POOL: Final = 3000
+_POOL: Final = 1500
 """Points of the space that anchors are chosen from."""
 _NEUTRAL: Final = 0.35
 """How far the log of a candidate's depth-to-width ratio may be from the best to be an anchor:
 short training cannot tell depth, so depth is kept out of what it is asked."""
-_TYPICAL_RELATIVE_NOISE: Final = SEED_STANDARD_DEVIATION_BITS_PER_BYTE / 2.0
+TYPICAL_RELATIVE_NOISE: Final = SEED_STANDARD_DEVIATION_BITS_PER_BYTE / 2.0
 """Of one training, at about 2 bits per byte."""
 
 
@@ -91,9 +91,14 @@ def choose(space: BudgetedSpace, settings: RunSettings, judge: Judge) -> tuple[C
         rows,
         min(wanted, len(entries)),
         judge.model.prior.covariance,
-        noise_sd=math.hypot(_TYPICAL_RELATIVE_NOISE, judge.model.residual_sd),
+        noise_sd=math.hypot(TYPICAL_RELATIVE_NOISE, judge.model.residual_sd),
     )
     return tuple(entries[place][1] for place in chosen)
+
+
+def proxies_of(candidates: Sequence[Candidate], settings: RunSettings) -> list[Candidate]:
+    """What is trained for each of the candidates."""
+    return [shrink(one, settings.proxy, reference_parameters=settings.budget) for one in candidates]
 
 
 def _off_best(candidate: Candidate, judge: Judge) -> float:

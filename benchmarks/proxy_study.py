@@ -1,0 +1,295 @@
+"""Whether short trainings and the law rank small models as trainings of four times the length do.
+
+    python benchmarks/proxy_study.py train [--jobs 2] [--hours 2]
+    python benchmarks/proxy_study.py score
+
+`train` takes 20 architectures of 1.5B from the space `decoder`, scales them down as a search does
+(0.3M non-embedding parameters), and trains each by the recipe (700,000 tokens) and for four times
+as many, the truth; seven of them with a second seed. Both share the trunk up to the short one's
+cooldown. Trainings are kept in the cache, so it may be stopped and called again; when the hours are
+over it begins nothing more. Each result is a row of `benchmarks/proxy_study.csv`, which is
+committed. Some 5 minutes a row on one core of an AMD EPYC.
+
+`score` needs no training: from the table it says how well the truth is ranked by the short loss
+alone, by the law and priors alone, and by the quality model that has seen the short losses, and
+whether its intervals hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+TABLE = Path(__file__).with_name("proxy_study.csv")
+BUDGET = 1_500_000_000
+LONGER = 4
+SPECS = {
+    # name: layers, ffn type, activation, ffn ratio, query heads a key/value head
+    "gated silu": (24, "gated", "silu", 2.75, 4),
+    "gated gelu": (24, "gated", "gelu", 2.75, 4),
+    "gated relu": (24, "gated", "relu", 2.75, 4),
+    "gated relu2": (24, "gated", "relu2", 2.75, 4),
+    "plain gelu": (24, "plain", "gelu", 4.0, 4),
+    "plain relu": (24, "plain", "relu", 4.0, 4),
+    "plain relu2": (24, "plain", "relu2", 4.0, 4),
+    "plain silu": (24, "plain", "silu", 4.0, 4),
+    "gated silu, MHA": (24, "gated", "silu", 2.75, 1),
+    "gated silu, pairs": (24, "gated", "silu", 2.75, 2),
+    "plain relu2, MHA": (24, "plain", "relu2", 4.0, 1),
+    "gated silu, narrow": (24, "gated", "silu", 1.25, 4),
+    "gated silu, wide": (24, "gated", "silu", 5.5, 4),
+    "plain gelu, narrow": (24, "plain", "gelu", 2.0, 4),
+    "plain relu2, wide": (24, "plain", "relu2", 6.0, 4),
+    "gated gelu, narrow, MHA": (24, "gated", "gelu", 1.5, 1),
+    "deep gated silu": (44, "gated", "silu", 2.75, 4),
+    "deep plain gelu": (44, "plain", "gelu", 4.0, 4),
+    "shallow gated silu": (11, "gated", "silu", 2.75, 4),
+    "shallow plain gelu": (11, "plain", "gelu", 4.0, 4),
+}
+TWO_SEEDS = (
+    "gated silu",
+    "plain gelu",
+    "plain relu2",
+    "gated silu, pairs",
+    "gated silu, wide",
+    "deep gated silu",
+    "shallow gated silu",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One architecture with one seed: a short training, then on to the long one."""
+
+    name: str
+    seed: int
+    candidate: dict[str, object]
+
+
+def chosen() -> dict[str, dict[str, object]]:
+    """The architecture of the space that is nearest to each of the specs, at full size."""
+    from phonesearch import files
+    from phonesearch.catalog import resolve
+    from phonesearch.space.grid import at_budget
+    from phonesearch.space.schema import SearchSpace
+
+    space = at_budget(files.read(resolve("decoder", "search_spaces"), SearchSpace), BUDGET)
+    names = [axis.name for axis in space.axes]
+    columns = {
+        axis.name: np.array(axis.values, dtype=object)[space.positions[:, place]]
+        for place, axis in enumerate(space.axes)
+    }
+    found = {}
+    for name, (layers, kind, act, ratio, group) in SPECS.items():
+        off = np.abs(np.log(columns["num_hidden_layers"].astype(float) / layers))
+        off += 2 * np.abs(np.log(columns["ffn_ratio"].astype(float) / ratio))
+        off += 9.0 * (columns["ffn_type"] != kind) + 9.0 * (columns["hidden_act"] != act)
+        off += 9.0 * np.array(
+            [value != group for value in columns["query_heads_per_key_value_head"]]
+        )
+        off += np.abs(np.log(columns["attention_width_ratio"].astype(float)))
+        off += 0.1 * np.abs(np.log(columns["head_dim"].astype(float) / 64))
+        off += 1.0 * np.array([not value for value in columns["tie_word_embeddings"]])
+        assert "num_hidden_layers" in names
+        found[name] = asdict(space.candidate(int(np.argmin(off))))
+    return found
+
+
+def train(jobs: int, hours: float) -> None:
+    """All that is missing in the table, as long as there is time."""
+    end = time.monotonic() + hours * 3600
+    candidates = chosen()
+    work = [Job(name, 0, candidates[name]) for name in SPECS]
+    work += [Job(name, 1, candidates[name]) for name in TWO_SEEDS]
+    done = {(row["name"], int(row["seed"])) for row in rows() if int(row["longer"]) == LONGER}
+    due = [job for job in work if (job.name, job.seed) not in done]
+    print(f"{len(due)} of {len(work)} trainings to do", flush=True)
+    context = multiprocessing.get_context("spawn")
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with ProcessPoolExecutor(max_workers=jobs, mp_context=context) as pool:
+        futures = {pool.submit(trained, job, end): job for job in due}
+        for future in as_completed(futures):
+            results = future.result()
+            if results:
+                write(results)
+                print(f"{futures[future].name}, seed {futures[future].seed}: ", end="")
+                print(", ".join(f"{row['bits_per_byte']:.4f}" for row in results), flush=True)
+
+
+def trained(job: Job, end: float) -> list[dict[str, object]]:
+    """Rows of the short and of the long training; none if there is no time left."""
+    import platformdirs
+    import torch
+
+    from phonesearch.candidate.config import Candidate
+    from phonesearch.candidate.count import non_embedding_parameters
+    from phonesearch.proxy.cache import cached_training
+    from phonesearch.proxy.corpus import load_corpus
+    from phonesearch.proxy.settings import ProxySettings
+    from phonesearch.proxy.shrink import shrink
+
+    if time.monotonic() > end:
+        return []
+    torch.set_num_threads(1)
+    cache = platformdirs.user_cache_path("phonesearch")
+    short = ProxySettings(seed=job.seed, device="cpu")
+    corpus = load_corpus(short, cache_dir=cache)
+    proxy = shrink(Candidate(**job.candidate), short, reference_parameters=BUDGET)  # type: ignore[arg-type]
+    found = []
+    for longer in (1, LONGER):
+        settings = replace(short, tokens=short.tokens * longer)
+        loss = cached_training(cache, proxy, corpus, settings, keep_trunk=longer == 1).loss
+        found.append(
+            {
+                "name": job.name,
+                "seed": job.seed,
+                "longer": longer,
+                "tokens": loss.tokens,
+                "bits_per_byte": loss.bits_per_byte,
+                "standard_error": loss.standard_error,
+                "copy_gap_nats": loss.copy_gap_nats,
+                "passed_transition": loss.passed_transition,
+                "seconds": round(loss.seconds, 1),
+                "non_embedding_parameters": non_embedding_parameters(proxy),
+                "proxy": json.dumps(loss.proxy),
+                "recipe": json.dumps(loss.recipe),
+                "command": "python benchmarks/proxy_study.py train",
+            }
+        )
+    return found
+
+
+def rows() -> list[dict[str, str]]:
+    """Of the table so far."""
+    if not TABLE.is_file():
+        return []
+    with TABLE.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def write(new: list[dict[str, object]]) -> None:
+    """The table with these rows added, in a fixed order."""
+    every: list[dict[str, object]] = [*rows(), *new]
+    order = list(SPECS)
+
+    def place(row: dict[str, object]) -> tuple[int, int, int]:
+        return order.index(str(row["name"])), int(str(row["seed"])), int(str(row["longer"]))
+
+    every.sort(key=place)
+    part = TABLE.with_suffix(".part")
+    with part.open("w", encoding="utf-8", newline="") as lines:
+        table = csv.DictWriter(lines, fieldnames=list(every[0]))
+        table.writeheader()
+        table.writerows(every)
+    part.replace(TABLE)
+
+
+def score() -> None:
+    """How the truth is ranked."""
+    for line in scored():
+        print(line)
+
+
+def scored() -> Iterator[str]:
+    """Lines of the result."""
+    from phonesearch.candidate.config import Candidate, candidate_id
+    from phonesearch.quality.features import Training, feature_rows
+    from phonesearch.quality.model import prior_model, qualities
+    from phonesearch.quality.shipped import shipped_law
+    from phonesearch.quality.update import Observations, observation_noise, updated
+
+    table = rows()
+    truth = {}
+    for row in table:
+        if int(row["longer"]) == LONGER:
+            truth.setdefault(row["name"], []).append(math.log(float(row["bits_per_byte"])))
+    names = [name for name in SPECS if name in truth]
+    proxies = {row["name"]: Candidate(**json.loads(row["proxy"])) for row in table}
+    shorts = [row for row in table if int(row["longer"]) == 1 and row["name"] in truth]
+    first = {row["name"]: row for row in shorts if row["seed"] == "0"}
+    size = float(np.median([int(row["non_embedding_parameters"]) for row in shorts]))
+    tokens = int(shorts[0]["tokens"])
+    short = Training(reference_parameters=size, tokens_per_parameter=tokens / size, is_short=True)
+    long = Training(
+        reference_parameters=size, tokens_per_parameter=LONGER * tokens / size, is_short=True
+    )
+    prior = prior_model(shipped_law(), long)
+    used = [row for row in shorts if row["passed_transition"] == "True"]
+    trained_ones = [proxies[row["name"]] for row in used]
+    features = feature_rows(trained_ones, short, prior.aspect)
+    same = tuple(candidate_id(one) for one in trained_ones)
+    noise = float(np.median([float(r["standard_error"]) / float(r["bits_per_byte"]) for r in used]))
+    model = updated(
+        prior,
+        Observations(
+            rows=features,
+            log_losses=np.log([float(row["bits_per_byte"]) for row in used]),
+            noise=observation_noise(
+                features, same, training_sd=noise, residual_sd=prior.residual_sd
+            ),
+            recipes=("study",) * len(used),
+            architectures=same,
+        ),
+    )
+    true = np.array([np.mean(truth[name]) for name in names])
+    scores = {
+        "short loss alone": np.array(
+            [math.log(float(first[name]["bits_per_byte"])) for name in names]
+        ),
+        "law and priors": np.array([q.mean for q in qualities(prior, [proxies[n] for n in names])]),
+        "with short losses": np.array(
+            [q.mean for q in qualities(model, [proxies[n] for n in names])]
+        ),
+    }
+    neutral = np.array([not name.startswith(("deep", "shallow")) for name in names])
+    yield (
+        f"{len(names)} architectures, {len(used)} of {len(shorts)} short trainings past the "
+        f"transition; truth: {LONGER} times the tokens"
+    )
+    yield f"{'Spearman with the truth':26} {'all':>6} {'one depth':>10}"
+    for what, values in scores.items():
+        overall = stats.spearmanr(values, true).statistic
+        within = stats.spearmanr(values[neutral], true[neutral]).statistic
+        yield f"{what:26} {overall:6.2f} {within:10.2f}"
+    rows_long = feature_rows([proxies[name] for name in names], long, prior.aspect)
+    seeds = np.array([noise**2 / len(truth[name]) for name in names])
+    covariance = rows_long @ model.posterior.covariance @ rows_long.T
+    covariance += np.diag(prior.residual_sd**2 + seeds)
+    centre = np.eye(len(names)) - 1 / len(names)
+    sd = np.sqrt(np.diag(centre @ covariance @ centre))
+    error = centre @ (true - scores["with short losses"])
+    inside = np.abs(error) <= stats.norm.ppf(0.95) * sd
+    yield f"90 % intervals of the model hold {inside.mean():.0%} of the truths"
+    pairs = [values for values in truth.values() if len(values) > 1]
+    if pairs:
+        apart = [abs(values[0] - values[1]) for values in pairs]
+        yield f"two seeds of the truth differ by {np.median(apart):.4f} log loss (median)"
+
+
+def main() -> None:
+    """As the docstring says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["train", "score"])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--hours", type=float, default=12.0)
+    given = parser.parse_args()
+    if given.what == "train":
+        train(given.jobs, given.hours)
+    else:
+        score()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Fits the anchors of a run to the time that the user gives them, on this very machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from phonesearch.candidate.config import Candidate
+from phonesearch.errors import PhoneSearchError, ProxyError
+from phonesearch.proxy.settings import ProxySettings
+from phonesearch.quality.features import feature_rows
+from phonesearch.quality.model import Coefficients
+from phonesearch.quality.update import Observations, observation_noise, update
+from phonesearch.study.anchors import TYPICAL_RELATIVE_NOISE, choose, proxies_of
+from phonesearch.study.judge import make_judge
+from phonesearch.study.observer import RunObserver
+from phonesearch.study.prepare import Prepared
+from phonesearch.study.settings import RunSettings
+from phonesearch.study.workers import TrainingJob, proxy_pool
+from phonesearch.units import format_count, format_seconds
+
+DEFAULT_TIME_S: Final = 15 * 60.0
+FEWEST_ANCHORS: Final = 12
+MOST_ANCHORS: Final = 20
+"""About 20 are enough for a regression on shape. Source: `phonesearch quality fit`, its table of
+LiteTransformerSearch: from 20 to 40 anchors the share of pairs in order rises by 0 to 0.03."""
+_MOST_TOKENS_FACTOR: Final = 2.0
+"""Over the default, before proxies get larger instead."""
+_SAMPLE_TOKENS: Final = 40_000
+_SAMPLE_ANCHORS: Final = 4
+_SCORING_SHARE: Final = 1 / 3
+"""Cost of scoring a token over that of training on it: forward alone, of forward and backward."""
+_SPEED_EXPONENT: Final = 0.85
+"""Tokens/s fall with that power of the proxy's size. Source: 6,100, 2,180 and 870 tokens/s at 1.0M,
+3.1M and 9.9M parameters, one thread of an AMD EPYC, Muon, bf16 autocast."""
+_SPARE: Final = 0.05
+"""Share of the time that is left for starting processes and for the last, lone training."""
+_PAIRS: Final = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the anchors of a run will be."""
+
+    num_anchors: int
+    parameters: int
+    tokens: int
+    seconds: float
+    """That they will take."""
+
+
+def plan(
+    settings: RunSettings, prepared: Prepared, *, time_s: float, observer: RunObserver
+) -> RunSettings:
+    """The settings with anchors that take about `time_s` here.
+
+    Args:
+        settings: What is asked; anchors, size and tokens are the most that a default run has.
+        prepared: Space and corpus.
+        time_s: For all anchors together.
+        observer: Told what was chosen, and what certainty that buys.
+
+    Raises:
+        ProxyError: If not even the fewest anchors of the default length fit.
+    """
+    judge = make_judge(settings)
+    candidates = choose(prepared.space, settings, judge)
+    observer.say("Measuring how fast proxies train here")
+    speed = _tokens_per_s(candidates, settings, prepared)
+    found = fit(settings.proxy, speed, jobs=settings.jobs, time_s=time_s)
+    planned = replace(
+        settings,
+        num_anchors=found.num_anchors,
+        proxy=replace(settings.proxy, parameters=found.parameters, tokens=found.tokens),
+    )
+    before, after = _certainty(planned, prepared, candidates)
+    observer.say(
+        f"{speed:,.0f} tokens/s a process: {found.num_anchors} anchors of "
+        f"{format_count(found.parameters)} parameters and {format_count(found.tokens)} tokens "
+        f"each, about {format_seconds(found.seconds)}. They bring the deviation of the difference "
+        f"between two candidates from {before:.1%} of loss to {after:.1%} (typical, expected)"
+    )
+    return planned
+
+
+def fit(proxy: ProxySettings, tokens_per_s: float, *, jobs: int, time_s: float) -> Plan:
+    """The anchors that fill a time: first more of them, then longer, then larger.
+
+    Fewer tokens than the default are never planned, as proxies then end before they begin to copy
+    and cannot be used at all.
+
+    Args:
+        proxy: The recipe, of default size and length.
+        tokens_per_s: Of one process, at that size.
+        jobs: Processes side by side.
+        time_s: For all.
+
+    Raises:
+        ProxyError: If the fewest anchors of that length do not fit.
+    """
+    scored = _SCORING_SHARE * proxy.validation_windows * proxy.context_length
+
+    def seconds(count: int, factor: float, larger: float) -> float:
+        tokens = proxy.tokens * factor * larger + scored
+        rounds = math.ceil(count / jobs)
+        slower = float(larger**_SPEED_EXPONENT)
+        return rounds * tokens / tokens_per_s * slower / (1 - _SPARE)
+
+    least = seconds(FEWEST_ANCHORS, 1.0, 1.0)
+    if least > time_s:
+        raise ProxyError(
+            f"{FEWEST_ANCHORS} anchors take about {format_seconds(least)} here, and --proxy-time "
+            f"is {format_seconds(time_s)}. Give them that time, or more --jobs; or search by "
+            "published data alone, at once: --proxy prior."
+        )
+    counts = [
+        count
+        for count in range(FEWEST_ANCHORS, MOST_ANCHORS + 1)
+        if seconds(count, 1.0, 1.0) <= time_s
+    ]
+    count = counts[-1]
+    factor = larger = 1.0
+    if count == MOST_ANCHORS:
+        factor = _largest(lambda value: seconds(count, value, 1.0), time_s, _MOST_TOKENS_FACTOR)
+    if factor == _MOST_TOKENS_FACTOR:
+        larger = _largest(lambda value: seconds(count, factor, value), time_s, 100.0)
+    return Plan(
+        num_anchors=count,
+        parameters=_rounded(proxy.parameters * larger),
+        tokens=_rounded(proxy.tokens * factor * larger),
+        seconds=seconds(count, factor, larger),
+    )
+
+
+def _largest(cost: Callable[[float], float], limit: float, most: float) -> float:
+    """The largest value from 1 to `most` whose cost is within the limit; cost grows."""
+    if cost(most) <= limit:
+        return most
+    low, high = 1.0, most
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if cost(middle) <= limit else (low, middle)
+    return low
+
+
+def _rounded(value: float) -> int:
+    """To two digits, downwards: a plan is no finer."""
+    step = int(10 ** max(0, math.floor(math.log10(value)) - 1))
+    return int(value // step) * step
+
+
+def _tokens_per_s(
+    candidates: Sequence[Candidate], settings: RunSettings, prepared: Prepared
+) -> float:
+    """Of one process while all train, over some of the anchors."""
+    sample = replace(settings.proxy, tokens=_SAMPLE_TOKENS, validation_windows=8)
+    rates: list[float] = []
+    first: dict[int, tuple[float, int]] = {}
+    last: dict[int, tuple[float, int]] = {}
+
+    def progress(number: int, tokens: int, total: int) -> None:
+        first.setdefault(number, (time.monotonic(), tokens))
+        last[number] = (time.monotonic(), tokens)
+
+    count = max(_SAMPLE_ANCHORS, settings.jobs)
+    step = max(1, len(candidates) // count)
+    chosen = [candidates[place] for place in range(0, len(candidates), step)][:count]
+    jobs = {
+        number: TrainingJob(
+            candidate=candidate,
+            corpus=prepared.corpus,
+            settings=sample,
+            reference_parameters=settings.budget,
+        )
+        for number, candidate in enumerate(chosen)
+    }
+    with proxy_pool(settings.jobs) as pool:
+        for number, outcome in pool.train(jobs, progress):
+            if isinstance(outcome, PhoneSearchError):
+                raise outcome
+            spent = last[number][0] - first[number][0]
+            seen = last[number][1] - first[number][1]
+            rates.append(seen / spent if spent > 0 else outcome.tokens / outcome.seconds)
+    # What counts is the time of all, so the mean of seconds a token.
+    return 1 / float(np.mean([1 / rate for rate in rates]))
+
+
+def _certainty(
+    settings: RunSettings, prepared: Prepared, candidates: Sequence[Candidate]
+) -> tuple[float, float]:
+    """Root mean square deviation of differences of random candidates, before and after."""
+    judge = make_judge(settings)
+    draws = np.random.default_rng(settings.seed).integers(len(prepared.space), size=2 * _PAIRS)
+    drawn = [prepared.space.candidate(int(point)) for point in draws]
+    rows = feature_rows(drawn, judge.model.training, judge.model.aspect)
+    apart = rows[:_PAIRS] - rows[_PAIRS:]
+    anchors = proxies_of(candidates[: settings.num_anchors], settings)
+    seen = feature_rows(anchors, judge.short, judge.model.aspect)
+    names = tuple(str(place) for place in range(len(seen)))
+    residual_sd = judge.model.residual_sd
+    after = update(
+        judge.model.prior,
+        Observations(
+            rows=seen,
+            log_losses=np.zeros(len(seen)),  # the deviations do not depend on them
+            noise=observation_noise(
+                seen, names, training_sd=TYPICAL_RELATIVE_NOISE, residual_sd=residual_sd
+            ),
+            recipes=("plan",) * len(seen),
+            architectures=names,
+        ),
+    )
+
+    def typical(beliefs: Coefficients) -> float:
+        variances = np.einsum("ij,jk,ik->i", apart, beliefs.covariance, apart)
+        return math.sqrt(float(variances.mean()) + 2 * residual_sd**2)
+
+    return typical(judge.model.prior), typical(after)

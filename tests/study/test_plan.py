@@ -1,0 +1,50 @@
+"""Anchors that fit the time that is given."""
+
+from __future__ import annotations
+
+import pytest
+
+from phonesearch.errors import ProxyError
+from phonesearch.proxy.settings import ProxySettings
+from phonesearch.study.plan import FEWEST_ANCHORS, MOST_ANCHORS, Plan, fit
+
+RECIPE = ProxySettings(parameters=300_000, tokens=700_000)
+SPEED = 8_000.0
+
+
+def planned(minutes: float, jobs: int = 2) -> Plan:
+    return fit(RECIPE, SPEED, jobs=jobs, time_s=60 * minutes)
+
+
+def test_more_time_buys_anchors_first_then_tokens_then_size() -> None:
+    """One training takes (700,000 + 65,536 / 3) / 8,000 = 90.2 s, two side by side as long; with
+    5 % to spare 95 s a pair, so 12 anchors 9.5 min and 20 anchors 15.8 min."""
+    assert planned(9.6).num_anchors == 12
+    assert planned(15).num_anchors == 18
+    assert (planned(15).parameters, planned(15).tokens) == (300_000, 700_000)
+    assert planned(16).num_anchors == 20
+    longer = planned(25)
+    assert longer.num_anchors == MOST_ANCHORS
+    assert longer.parameters == 300_000
+    assert 1_050_000 <= longer.tokens <= 1_150_000
+    larger = planned(240)
+    assert larger.parameters > 600_000
+    assert larger.tokens / larger.parameters == pytest.approx(1_400_000 / 300_000, rel=0.1)
+
+
+@pytest.mark.parametrize("minutes", [9.6, 12, 15, 20, 30, 60, 240, 1000])
+@pytest.mark.parametrize("jobs", [2, 3, 8])
+def test_a_plan_never_takes_longer_than_it_may_and_uses_most_of_it(
+    minutes: float, jobs: int
+) -> None:
+    found = planned(minutes, jobs)
+    assert found.seconds <= 60 * minutes
+    if found.num_anchors == MOST_ANCHORS:
+        assert found.seconds >= 0.9 * 60 * minutes
+    assert found.num_anchors >= FEWEST_ANCHORS
+    assert found.tokens >= RECIPE.tokens
+
+
+def test_too_little_time_is_refused_with_the_time_that_is_needed() -> None:
+    with pytest.raises(ProxyError, match=r"12 anchors take about 9 min 30 s.*--proxy prior"):
+        planned(5)
