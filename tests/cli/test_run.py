@@ -19,7 +19,8 @@ from phonesearch.candidate.count import total_parameters
 from phonesearch.candidate.huggingface import read_candidate
 from phonesearch.cli import app
 
-TINY = ["--space", "tiny", "--budget", "300k", "--proxy-parameters", "20k", "--proxy-tokens", "8k"]
+TINY = ["--space", "tiny", "--budget", "300k", "--proxy", "each"]
+TINY += ["--proxy-parameters", "20k", "--proxy-tokens", "8k"]
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,8 @@ def train_anchors(
         RunFolderError: If a result cannot be kept.
     """
     settings = folder.settings
-    if pool is not None:
+    corpus = prepared.corpus
+    if pool is not None and corpus is not None:
         chosen = choose(prepared.space, settings, make_judge(settings))
         done = {candidate_id(anchor.candidate) for anchor in read_anchors(folder.path)}
         due = {
@@ -55,7 +56,7 @@ def train_anchors(
         jobs = {
             number: TrainingJob(
                 candidate=candidate,
-                corpus=prepared.corpus,
+                corpus=corpus,
                 settings=settings.proxy,
                 reference_parameters=settings.budget,
                 cache_dir=prepared.trainings,

@@ -12,6 +12,7 @@ import numpy as np
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import PhoneSearchError, ProxyError
+from phonesearch.proxy.corpus import Corpus
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.quality.features import feature_rows
 from phonesearch.quality.model import Coefficients
@@ -65,13 +66,18 @@ def plan(
         time_s: For all anchors together.
         observer: Told what was chosen, and what certainty that buys.
 
+    Returns:
+        As given, where nothing is to be trained.
+
     Raises:
         ProxyError: If not even the fewest anchors of the default length fit.
     """
+    if prepared.corpus is None:
+        return settings
     judge = make_judge(settings)
     candidates = choose(prepared.space, settings, judge)
     observer.say("Measuring how fast proxies train here")
-    speed = _tokens_per_s(candidates, settings, prepared)
+    speed = _tokens_per_s(candidates, settings, prepared.corpus)
     found = fit(settings.proxy, speed, jobs=settings.jobs, time_s=time_s)
     planned = replace(
         settings,
@@ -154,9 +160,7 @@ def _rounded(value: float) -> int:
     return int(value // step) * step
 
 
-def _tokens_per_s(
-    candidates: Sequence[Candidate], settings: RunSettings, prepared: Prepared
-) -> float:
+def _tokens_per_s(candidates: Sequence[Candidate], settings: RunSettings, corpus: Corpus) -> float:
     """Of one process while all train, over some of the anchors."""
     sample = replace(settings.proxy, tokens=_SAMPLE_TOKENS, validation_windows=8)
     rates: list[float] = []
@@ -173,7 +177,7 @@ def _tokens_per_s(
     jobs = {
         number: TrainingJob(
             candidate=candidate,
-            corpus=prepared.corpus,
+            corpus=corpus,
             settings=sample,
             reference_parameters=settings.budget,
         )

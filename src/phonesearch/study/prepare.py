@@ -26,7 +26,8 @@ class Prepared:
 
     space: BudgetedSpace
     limits: Limits
-    corpus: Corpus
+    corpus: Corpus | None
+    """None where nothing is trained."""
     trainings: Path
     """The user's cache, which keeps short trainings for all runs."""
 
@@ -67,5 +68,7 @@ def prepare(
     order = np.random.default_rng(settings.seed).permutation(len(solved))[:_CONSTRAINT_CHECKS]
     if not any(limits.accepts(solved.candidate(int(point))) for point in order):
         raise SettingsError(limits.why_none(len(order)))
-    corpus = load_corpus(settings.proxy, cache_dir=cache_dir, progress=observer.say)
+    corpus = None
+    if settings.scored_by != "prior":
+        corpus = load_corpus(settings.proxy, cache_dir=cache_dir, progress=observer.say)
     return Prepared(space=solved, limits=limits, corpus=corpus, trainings=cache_dir)

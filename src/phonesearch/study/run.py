@@ -230,12 +230,13 @@ def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool | No
                 continue
             run.observer.timed(timed.number, timed.candidate, timed.speed)
             waiting[timed.number] = timed
-    if pool is None:
+    corpus = run.prepared.corpus
+    if pool is None or corpus is None:
         return
     jobs = {
         number: TrainingJob(
             candidate=timed.candidate,
-            corpus=run.prepared.corpus,
+            corpus=corpus,
             settings=settings.proxy,
             reference_parameters=settings.budget,
             cache_dir=run.prepared.trainings,
