@@ -7,7 +7,7 @@
 (0.3M non-embedding parameters), and trains each by the recipe (700,000 tokens) and for four times
 as many, the truth; seven of them with a second seed. Both share the trunk up to the short one's
 cooldown. Trainings are kept in the cache, so it may be stopped and called again; when the hours are
-over it begins nothing more. Each result is a row of `benchmarks/proxy_study.csv`, which is
+over it begins nothing more. Each result is a row of `docs/proxy/study.csv`, which is
 committed. Some 5 minutes a row on one core of an AMD EPYC.
 
 `score` needs no training: from the table it says how well the truth is ranked by the short loss
@@ -20,21 +20,19 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
-TABLE = Path(__file__).with_name("proxy_study.csv")
+TABLE = Path(__file__).parents[1] / "docs" / "proxy" / "study.csv"
 BUDGET = 1_500_000_000
 LONGER = 4
+_NEUTRAL_LAYERS = 24
 SPECS = {
     # name: layers, ffn type, activation, ffn ratio, query heads a key/value head
     "gated silu": (24, "gated", "silu", 2.75, 4),
@@ -159,6 +157,7 @@ def trained(job: Job, end: float) -> list[dict[str, object]]:
                 "tokens": loss.tokens,
                 "bits_per_byte": loss.bits_per_byte,
                 "standard_error": loss.standard_error,
+                "is_neutral": SPECS[job.name][0] == _NEUTRAL_LAYERS,
                 "copy_gap_nats": loss.copy_gap_nats,
                 "passed_transition": loss.passed_transition,
                 "seconds": round(loss.seconds, 1),
@@ -188,6 +187,7 @@ def write(new: list[dict[str, object]]) -> None:
         return order.index(str(row["name"])), int(str(row["seed"])), int(str(row["longer"]))
 
     every.sort(key=place)
+    TABLE.parent.mkdir(exist_ok=True)
     part = TABLE.with_suffix(".part")
     with part.open("w", encoding="utf-8", newline="") as lines:
         table = csv.DictWriter(lines, fieldnames=list(every[0]))
@@ -198,84 +198,20 @@ def write(new: list[dict[str, object]]) -> None:
 
 def score() -> None:
     """How the truth is ranked."""
-    for line in scored():
-        print(line)
+    from phonesearch.quality.study import COVERAGE, judge_study, read_study
 
-
-def scored() -> Iterator[str]:
-    """Lines of the result."""
-    from phonesearch.candidate.config import Candidate, candidate_id
-    from phonesearch.quality.features import Training, feature_rows
-    from phonesearch.quality.model import prior_model, qualities
-    from phonesearch.quality.shipped import shipped_law
-    from phonesearch.quality.update import Observations, observation_noise, updated
-
-    table = rows()
-    truth = {}
-    for row in table:
-        if int(row["longer"]) == LONGER:
-            truth.setdefault(row["name"], []).append(math.log(float(row["bits_per_byte"])))
-    names = [name for name in SPECS if name in truth]
-    proxies = {row["name"]: Candidate(**json.loads(row["proxy"])) for row in table}
-    shorts = [row for row in table if int(row["longer"]) == 1 and row["name"] in truth]
-    first = {row["name"]: row for row in shorts if row["seed"] == "0"}
-    size = float(np.median([int(row["non_embedding_parameters"]) for row in shorts]))
-    tokens = int(shorts[0]["tokens"])
-    short = Training(reference_parameters=size, tokens_per_parameter=tokens / size, is_short=True)
-    long = Training(
-        reference_parameters=size, tokens_per_parameter=LONGER * tokens / size, is_short=True
+    found = judge_study(read_study(TABLE))
+    print(
+        f"{found.num_architectures} architectures; {found.num_passed} of {found.num_short} short "
+        f"trainings past the transition; truth: {found.longer} times the tokens"
     )
-    prior = prior_model(shipped_law(), long)
-    used = [row for row in shorts if row["passed_transition"] == "True"]
-    trained_ones = [proxies[row["name"]] for row in used]
-    features = feature_rows(trained_ones, short, prior.aspect)
-    same = tuple(candidate_id(one) for one in trained_ones)
-    noise = float(np.median([float(r["standard_error"]) / float(r["bits_per_byte"]) for r in used]))
-    model = updated(
-        prior,
-        Observations(
-            rows=features,
-            log_losses=np.log([float(row["bits_per_byte"]) for row in used]),
-            noise=observation_noise(
-                features, same, training_sd=noise, residual_sd=prior.residual_sd
-            ),
-            recipes=("study",) * len(used),
-            architectures=same,
-        ),
+    print(f"{'Spearman with the truth':30} {'all':>6} {'one depth':>10}")
+    for one in found.rankings:
+        print(f"{one.what:30} {one.overall:6.2f} {one.one_depth:10.2f}")
+    print(f"{COVERAGE:.0%} intervals of the last hold {found.held:.0%} of the truths")
+    print(
+        f"truths: sd {found.truth_sd:.4f} log loss; two seeds differ by {found.seed_difference:.4f}"
     )
-    true = np.array([np.mean(truth[name]) for name in names])
-    scores = {
-        "short loss alone": np.array(
-            [math.log(float(first[name]["bits_per_byte"])) for name in names]
-        ),
-        "law and priors": np.array([q.mean for q in qualities(prior, [proxies[n] for n in names])]),
-        "with short losses": np.array(
-            [q.mean for q in qualities(model, [proxies[n] for n in names])]
-        ),
-    }
-    neutral = np.array([not name.startswith(("deep", "shallow")) for name in names])
-    yield (
-        f"{len(names)} architectures, {len(used)} of {len(shorts)} short trainings past the "
-        f"transition; truth: {LONGER} times the tokens"
-    )
-    yield f"{'Spearman with the truth':26} {'all':>6} {'one depth':>10}"
-    for what, values in scores.items():
-        overall = stats.spearmanr(values, true).statistic
-        within = stats.spearmanr(values[neutral], true[neutral]).statistic
-        yield f"{what:26} {overall:6.2f} {within:10.2f}"
-    rows_long = feature_rows([proxies[name] for name in names], long, prior.aspect)
-    seeds = np.array([noise**2 / len(truth[name]) for name in names])
-    covariance = rows_long @ model.posterior.covariance @ rows_long.T
-    covariance += np.diag(prior.residual_sd**2 + seeds)
-    centre = np.eye(len(names)) - 1 / len(names)
-    sd = np.sqrt(np.diag(centre @ covariance @ centre))
-    error = centre @ (true - scores["with short losses"])
-    inside = np.abs(error) <= stats.norm.ppf(0.95) * sd
-    yield f"90 % intervals of the model hold {inside.mean():.0%} of the truths"
-    pairs = [values for values in truth.values() if len(values) > 1]
-    if pairs:
-        apart = [abs(values[0] - values[1]) for values in pairs]
-        yield f"two seeds of the truth differ by {np.median(apart):.4f} log loss (median)"
 
 
 def main() -> None:

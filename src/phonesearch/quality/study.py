@@ -1,0 +1,207 @@
+"""How well small models that were trained long are ranked by what is known before.
+
+The truth is the loss of the same small architectures after several times the tokens. It shows
+whether short trainings, law and priors together put architectures in order at that scale; that
+they do at full size, no such study can show.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from scipy import stats
+
+from phonesearch.candidate.config import Candidate, candidate_id
+from phonesearch.errors import QualityError
+from phonesearch.quality.features import Training, feature_rows
+from phonesearch.quality.law import Array
+from phonesearch.quality.model import QualityModel, prior_model, qualities
+from phonesearch.quality.shipped import shipped_law
+from phonesearch.quality.update import Observations, observation_noise, updated
+
+COVERAGE: Final = 0.90
+"""Of the intervals that are held against the truth."""
+_FEWEST: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRow:
+    """One training of the study."""
+
+    name: str
+    """Of the architecture."""
+    seed: int
+    longer: int
+    """Times the tokens of the recipe: 1 is a short training."""
+    is_neutral: bool
+    """Whether its depth is that of most, so that it may be compared without the law."""
+    tokens: int
+    bits_per_byte: float
+    standard_error: float
+    passed_transition: bool
+    parameters: int
+    """Non-embedding."""
+    proxy: Candidate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """How something ranks the truth: Spearman's coefficient."""
+
+    what: str
+    overall: float
+    """Over all architectures."""
+    one_depth: float
+    """Over those of one depth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResult:
+    """What the study says."""
+
+    num_architectures: int
+    num_of_one_depth: int
+    num_short: int
+    num_passed: int
+    """Short trainings past the transition; the others are not used."""
+    longer: int
+    rankings: tuple[Ranking, ...]
+    held: float
+    """Share of the truths in the model's intervals of `COVERAGE`."""
+    seed_difference: float
+    """Median difference of two seeds of the truth, in log loss; not a number without any."""
+    truth_sd: float
+    """Standard deviation of the truths, in log loss."""
+
+
+def read_study(path: Path) -> tuple[StudyRow, ...]:
+    """The table of a study, as `benchmarks/proxy_study.py` writes it.
+
+    Raises:
+        QualityError: If a row does not fit.
+    """
+    with path.open(encoding="utf-8", newline="") as lines:
+        return tuple(
+            _row(path, number, row) for number, row in enumerate(csv.DictReader(lines), start=2)
+        )
+
+
+def _row(path: Path, number: int, row: Mapping[str, str]) -> StudyRow:
+    try:
+        fields: dict[str, Any] = json.loads(row["proxy"])
+        return StudyRow(
+            name=row["name"],
+            seed=int(row["seed"]),
+            longer=int(row["longer"]),
+            is_neutral=row["is_neutral"] == "True",
+            tokens=int(row["tokens"]),
+            bits_per_byte=float(row["bits_per_byte"]),
+            standard_error=float(row["standard_error"]),
+            passed_transition=row["passed_transition"] == "True",
+            parameters=int(row["non_embedding_parameters"]),
+            proxy=Candidate(**fields),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise QualityError(
+            f"{path}, line {number}, is no row of a study ({error}). Make the table anew: "
+            "python benchmarks/proxy_study.py train"
+        ) from error
+
+
+def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
+    """Hold what is known after the short trainings against the long ones.
+
+    The intervals are of each architecture's log loss about the mean of all, as no more than
+    differences are known; the truth's own scatter over seeds is in them.
+
+    Raises:
+        QualityError: If the study has too few architectures with both trainings.
+    """
+    longest = max((row.longer for row in rows), default=1)
+    truth: dict[str, list[float]] = {}
+    for row in rows:
+        if row.longer == longest > 1:
+            truth.setdefault(row.name, []).append(math.log(row.bits_per_byte))
+    shorts = [row for row in rows if row.longer == 1 and row.name in truth]
+    first = {row.name: row for row in reversed(shorts)}
+    names = [name for name in first if name in truth]
+    if len(names) < _FEWEST:
+        raise QualityError(
+            f"The study has {len(names)} architectures with both trainings, and needs {_FEWEST}. "
+            "Go on with it: python benchmarks/proxy_study.py train"
+        )
+    used = [row for row in shorts if row.passed_transition]
+    noise = float(np.median([row.standard_error / row.bits_per_byte for row in shorts]))
+    prior, model, long = _models(shorts, used, longest, noise)
+    proxies = [first[name].proxy for name in names]
+    true = np.array([np.mean(truth[name]) for name in names])
+    scores = {
+        "short loss alone": np.log([first[name].bits_per_byte for name in names]),
+        "law and priors": np.array([one.mean for one in qualities(prior, proxies)]),
+        "law, priors and short losses": np.array([one.mean for one in qualities(model, proxies)]),
+    }
+    neutral = np.array([first[name].is_neutral for name in names])
+    features = feature_rows(proxies, long, prior.aspect)
+    of_seeds = np.array([noise**2 / len(truth[name]) for name in names])
+    covariance = features @ model.posterior.covariance @ features.T
+    covariance = covariance + np.diag(prior.residual_sd**2 + of_seeds)
+    centre = np.eye(len(names)) - 1 / len(names)
+    sds = np.sqrt(np.diag(centre @ covariance @ centre))
+    errors = centre @ (true - scores["law, priors and short losses"])
+    inside = np.abs(errors) <= stats.norm.ppf(0.5 + COVERAGE / 2) * sds
+    pairs = [abs(values[0] - values[1]) for values in truth.values() if len(values) > 1]
+    return StudyResult(
+        num_architectures=len(names),
+        num_of_one_depth=int(neutral.sum()),
+        num_short=len(shorts),
+        num_passed=len(used),
+        longer=longest,
+        rankings=tuple(
+            Ranking(
+                what=what,
+                overall=_spearman(values, true),
+                one_depth=_spearman(values[neutral], true[neutral]),
+            )
+            for what, values in scores.items()
+        ),
+        held=float(inside.mean()),
+        seed_difference=float(np.median(pairs)) if pairs else math.nan,
+        truth_sd=float(true.std(ddof=1)),
+    )
+
+
+def _models(
+    shorts: Sequence[StudyRow], used: Sequence[StudyRow], longest: int, noise: float
+) -> tuple[QualityModel, QualityModel, Training]:
+    """Before and after the short trainings, for the long one."""
+    size = float(np.median([row.parameters for row in shorts]))
+    tokens = shorts[0].tokens
+    short = Training(reference_parameters=size, tokens_per_parameter=tokens / size, is_short=True)
+    long = Training(
+        reference_parameters=size, tokens_per_parameter=longest * tokens / size, is_short=True
+    )
+    prior = prior_model(shipped_law(), long)
+    if not used:
+        return prior, prior, long
+    candidates = [row.proxy for row in used]
+    features = feature_rows(candidates, short, prior.aspect)
+    names = tuple(candidate_id(one) for one in candidates)
+    seen = Observations(
+        rows=features,
+        log_losses=np.log([row.bits_per_byte for row in used]),
+        noise=observation_noise(features, names, training_sd=noise, residual_sd=prior.residual_sd),
+        recipes=("study",) * len(used),
+        architectures=names,
+    )
+    return prior, updated(prior, seen), long
+
+
+def _spearman(one: Array, other: Array) -> float:
+    return float(stats.spearmanr(one, other).statistic)

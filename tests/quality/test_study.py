@@ -1,0 +1,133 @@
+"""The study's arithmetic, on truths that are made from the model itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phonesearch.candidate.config import Candidate, as_dict
+from phonesearch.candidate.count import non_embedding_parameters
+from phonesearch.errors import QualityError
+from phonesearch.quality.features import Training, feature_rows
+from phonesearch.quality.model import prior_model
+from phonesearch.quality.shipped import shipped_law
+from phonesearch.quality.study import StudyRow, judge_study, read_study
+
+SMALL = Candidate(
+    vocab_size=1024,
+    hidden_size=80,
+    intermediate_size=224,
+    num_hidden_layers=4,
+    num_attention_heads=5,
+    num_key_value_heads=1,
+    head_dim=16,
+)
+
+
+def shapes() -> list[Candidate]:
+    found = []
+    for layers, width in ((4, 80), (7, 60), (2, 114)):
+        for kind, act in (
+            ("gated", "silu"),
+            ("gated", "gelu"),
+            ("plain", "gelu"),
+            ("plain", "relu2"),
+        ):
+            for wide in (0.7, 1.0, 1.5):
+                ratio = (2.75 if kind == "gated" else 4.0) * wide
+                found.append(
+                    dataclasses.replace(
+                        SMALL,
+                        num_hidden_layers=layers,
+                        hidden_size=width,
+                        intermediate_size=round(ratio * width),
+                        ffn_type=kind,  # type: ignore[arg-type]
+                        hidden_act=act,  # type: ignore[arg-type]
+                    )
+                )
+    return found
+
+
+def study(seed: int, *, noise: float = 0.004) -> list[StudyRow]:
+    """Coefficients drawn from the prior decide both trainings, but for noise and transfer."""
+    draw = np.random.default_rng(seed)
+    tokens, size = 700_000, 280_000
+    candidates = shapes()
+    rows = []
+    short, long = (
+        Training(
+            reference_parameters=size, tokens_per_parameter=times * tokens / size, is_short=True
+        )
+        for times in (1, 4)
+    )
+    prior = prior_model(shipped_law(), long)
+    coefficients = draw.multivariate_normal(prior.prior.mean, prior.prior.covariance)
+    own = draw.normal(0, prior.residual_sd, len(candidates))
+    for times, training in ((1, short), (4, long)):
+        losses = feature_rows(candidates, training, prior.aspect) @ coefficients + own
+        losses = losses + draw.normal(0, noise, len(losses))
+        for place, (candidate, loss) in enumerate(zip(candidates, losses, strict=True)):
+            rows.append(
+                StudyRow(
+                    name=str(place),
+                    seed=0,
+                    longer=times,
+                    is_neutral=candidate.num_hidden_layers == 4,
+                    tokens=times * tokens,
+                    bits_per_byte=2 * math.exp(loss),
+                    standard_error=2 * noise,
+                    passed_transition=True,
+                    parameters=non_embedding_parameters(candidate),
+                    proxy=candidate,
+                )
+            )
+    return rows
+
+
+def test_where_the_model_is_true_it_ranks_best() -> None:
+    results = [judge_study(study(seed)) for seed in range(8)]
+    alone, prior, model = (
+        float(np.mean([found.rankings[place].overall for found in results])) for place in range(3)
+    )
+    assert results[0].num_architectures == len(shapes())
+    assert results[0].num_of_one_depth == len(shapes()) // 3
+    assert model > 0.85
+    assert model > prior
+    assert model > alone
+
+
+def test_where_the_model_is_true_its_intervals_hold_what_they_should() -> None:
+    held = [judge_study(study(seed)).held for seed in range(12)]
+    assert 0.83 <= np.mean(held) <= 0.98
+
+
+def test_trainings_short_of_the_transition_are_not_used() -> None:
+    rows = study(0)
+    spoilt = [
+        dataclasses.replace(row, passed_transition=False, bits_per_byte=9.0)
+        if row.longer == 1 and int(row.name) % 5 == 0
+        else row
+        for row in rows
+    ]
+    found = judge_study(spoilt)
+    assert found.num_passed == found.num_short - 8
+    assert found.rankings[2].overall > 0.85
+
+
+def test_too_small_a_study_says_how_to_go_on() -> None:
+    rows = [row for row in study(0) if int(row.name) < 3]
+    with pytest.raises(QualityError, match=r"has 3 architectures.*proxy_study.py train"):
+        judge_study(rows)
+
+
+def test_a_damaged_table_is_named_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "study.csv"
+    proxy = json.dumps(as_dict(SMALL)).replace('"', '""')
+    path.write_text(f'name,seed,proxy\na,0,"{proxy}"\n')
+    with pytest.raises(QualityError, match=r"study.csv, line 2"):
+        read_study(path)
