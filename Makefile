@@ -12,7 +12,7 @@ RUN_ARGS ?= --device snapdragon8gen3 --budget 1.5B --trials 12
 PIP_ARGS ?=
 PIP = -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: run test lint unit profiles accuracy clean
+.PHONY: run test lint unit profiles accuracy proxy-page clean
 
 run: .venv/.installed
 	@if [ -f $(OUT)/settings.yaml ]; then \
@@ -39,6 +39,10 @@ profiles: .venv-test/.installed
 # docs/device-accuracy.md and its plots, from the profiles as they are
 accuracy: .venv-test/.installed
 	.venv-test/bin/python -m phonesearch.report.accuracy
+
+# docs/proxy.md, from the shipped law and docs/proxy/study.csv
+proxy-page: .venv-test/.installed
+	.venv-test/bin/python -m phonesearch.report.proxy_page
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv

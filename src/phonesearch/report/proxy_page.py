@@ -1,0 +1,308 @@
+"""Writes `docs/proxy.md`: what losses are judged by, what that can tell and what it cannot.
+
+python -m phonesearch.report.proxy_page                 # writes docs/proxy.md
+python -m phonesearch.report.proxy_page --check         # fails if it differs from that
+
+Every figure is worked out here, from the shipped law and the table of the study.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from phonesearch.files import write_text
+from phonesearch.proxy.settings import ProxySettings
+from phonesearch.proxy.uncertainty import COPY_GAP_PASSED_NATS
+from phonesearch.quality.law import aspect_penalty, log_best_aspect
+from phonesearch.quality.shipped import ShapeLaw, shipped_law
+from phonesearch.quality.study import COVERAGE, StudyResult, judge_study, read_study
+from phonesearch.quality.terms import PRIOR_TERMS, RESIDUAL_SD
+
+PAGE: Final = "proxy.md"
+STUDY: Final = Path("proxy") / "study.csv"
+_ASPECTS: Final = (12, 20, 32, 50, 80, 128, 200, 320)
+_HORIZONS: Final = (20.0, 100.0, 700.0)
+_PARAMETERS: Final = 1.5e9
+_GOALS: Final = {"overall": 0.8, "one_depth": 0.85}
+
+
+def page_text(law: ShapeLaw, study: StudyResult | None) -> str:
+    """The whole page, in Markdown.
+
+    Args:
+        law: As shipped.
+        study: What the committed study says; None if there is none.
+    """
+    sections = (
+        _introduction(),
+        _law_section(law),
+        _evidence_section(law),
+        _terms_section(),
+        _training_section(),
+        _study_section(study),
+        _limits_section(),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _introduction() -> str:
+    return """# How losses are judged
+
+Made by `python -m phonesearch.report.proxy_page` from what is shipped; no figure is typed by hand.
+
+Nobody can train a thousand models of 1.5B to choose one. Short trainings of small copies are noisy,
+and worse, they are biased: they favour shallow, wide shapes, whose lead turns round later. So the
+loss of a candidate is an estimate of three parts:
+
+1. **A law of published losses** for what short trainings cannot tell: size, and depth against width
+   after a training of the planned length (`--horizon`).
+2. **Published comparisons**, as priors with wide deviations, for everything else: gated or plain
+   network, activation, feed-forward ratio, key/value heads, tied embeddings.
+3. **Short trainings** of a few architectures, the anchors, which correct the priors: one Bayesian
+   linear model, in closed form, with a deviation for each candidate and for each difference.
+
+| `--proxy` | what is trained | when to take it |
+|---|---|---|
+| `anchors` | 12 to 20 small models of neutral depth, once; kept for later runs | the default |
+| `each` | a small model of every candidate, corrected to the horizon | a GPU box |
+| `prior` | nothing | a first look; the page says so everywhere |
+
+Losses are relative: *1 % above the best* is a difference of 0.01 in the natural log of the loss.
+Candidates whose difference is within its deviation are shown as tied, and the faster is
+recommended."""
+
+
+def _law_section(law: ShapeLaw) -> str:
+    rows = [
+        ("fit", "points", "shapes", "k", "m0", "m1", "m2", "rms, log loss"),
+        *(
+            (
+                name,
+                str(fit.num_points),
+                str(fit.num_shapes),
+                f"{fit.aspect.curvature:.4f} ± {fit.aspect_standard_error.curvature:.4f}",
+                f"{fit.aspect.optimum:.2f} ± {fit.aspect_standard_error.optimum:.2f}",
+                f"{fit.aspect.per_log_parameters:.2f} ± "
+                f"{fit.aspect_standard_error.per_log_parameters:.2f}",
+                f"{fit.aspect.per_log_horizon:.2f} ± "
+                f"{fit.aspect_standard_error.per_log_horizon:.2f}",
+                f"{fit.rms_log_error:.4f}",
+            )
+            for name, fit in (
+                ("Gemstones", law.gemstones),
+                ("Morph", law.morph),
+                ("both", law.joint),
+            )
+        ),
+    ]
+    penalties = [("tokens a parameter", "best", *(str(aspect) for aspect in _ASPECTS))]
+    for horizon in _HORIZONS:
+        tokens = _PARAMETERS * horizon
+        best = math.exp(log_best_aspect(law.joint.aspect, parameters=_PARAMETERS, tokens=tokens))
+        penalties.append(
+            (
+                f"{horizon:g}",
+                f"{best:.0f}",
+                *(
+                    _percent(
+                        aspect_penalty(
+                            law.joint.aspect,
+                            math.log(aspect),
+                            parameters=_PARAMETERS,
+                            tokens=tokens,
+                        )
+                    )
+                    for aspect in _ASPECTS
+                ),
+            )
+        )
+    sources = "; ".join(f"{one.suite}: {one.source} ({one.licence})" for one in law.sources)
+    return f"""## The law
+
+    log loss = log(E + A (N/1e8)^-alpha + B (D/1e10)^-beta) + k (log(d/L) - mu)^2
+    mu = m0 + m1 log(N/1e9) + m2 log((D/N)/100)
+
+with N parameters, D tokens, width d and L layers. Fitted to two published suites ({sources}).
+Anybody can fit it again: `phonesearch quality fit TABLES.csv`.
+
+{_table(rows)}
+
+What a width over depth costs at 1.5B, against the best, by both suites together:
+
+{_table(penalties)}"""
+
+
+def _evidence_section(law: ShapeLaw) -> str:
+    found = law.evidence
+    ranks = found.morph_law_on_gemstones
+    by_size = ", ".join(f"{name} {value:.2f}" for name, value in ranks.by_size)
+    short = [("tokens", "pairs in order", "with the law's shift", "Spearman", "with the shift")]
+    short += [
+        (
+            f"{run.tokens / 1e9:.0f}B",
+            f"{run.pairs_right:.0%}",
+            f"{run.pairs_right_shifted:.0%}",
+            f"{run.spearman:.2f}",
+            f"{run.spearman_shifted:.2f}",
+        )
+        for run in found.short_runs_with_morph_law
+    ]
+    anchors = [("set", "anchors", "pairs in order", "by size alone", "residual sd, log perplexity")]
+    anchors += [
+        (
+            one.dataset,
+            str(one.anchors),
+            f"{one.pairs_right:.2f}",
+            f"{one.pairs_right_by_size:.2f}",
+            f"{one.residual_sd:.3f}",
+        )
+        for one in found.anchors
+    ]
+    group = found.gemstones_law_on_morph
+    return f"""## How far the law carries
+
+Each suite is ranked by the law of the *other*:
+
+* Morph's law on the last losses of Gemstones (350B tokens), Spearman by size: {by_size};
+  size-corrected over all shapes {ranks.spearman:.2f}. Of {ranks.pairs} pairs of like size
+  {ranks.pairs_right:.0%} are in order. About the law the losses scatter by {ranks.scatter:.4f}
+  (log), without it by {ranks.scatter_without_law:.4f}.
+* Gemstones' law on Morph, within {group.groups} groups of one size and training: mean Spearman
+  {group.mean_spearman:.2f}.
+
+What real short trainings of the same models say of the last losses of Gemstones, alone and with the
+bias taken off that Morph's law expects:
+
+{_table(short)}
+
+How many trained architectures a regression on shape needs (LiteTransformerSearch, pairs of like
+size among architectures it has not seen):
+
+{_table(anchors)}"""
+
+
+def _terms_section() -> str:
+    rows = [("term", "prior", "deviation", "short against long", "source")]
+    rows += [
+        (
+            name.replace("_", " "),
+            f"{term.mean:+.4f}",
+            f"{term.sd:.4f}",
+            f"{term.transfer_sd:.4f}",
+            term.source,
+        )
+        for name, term in PRIOR_TERMS.items()
+    ]
+    return f"""## Priors of everything else
+
+In log loss. *Short against long* is how far an effect in a short training may be from that in the
+planned one. Each architecture has besides a residual of its own of {RESIDUAL_SD} that no term
+explains.
+
+{_table(rows)}"""
+
+
+def _training_section() -> str:
+    recipe = ProxySettings()
+    return f"""## The short trainings
+
+{recipe.parameters:,} non-embedding parameters and {recipe.tokens:,} tokens by default;
+`--proxy-time` plans more where there is time. Kept of the candidate: kind, activation and ratio
+of its feed-forward network, width of attention, key/value grouping, tying. Not its depth against
+width: what is copied is the distance from the best, as the law has it for the small model and its
+short training. All see the same batches in the same order and are scored on the same
+{recipe.validation_windows} windows after the learning rate has come down to zero. Muon trains the
+matrices, AdamW the rest. The text is the Python library's own sources if no other is given: code
+is repetitive and favours what helps copying, so give real text (`--data`) for real decisions.
+
+**The guard.** Small models drop by half a nat when they learn to copy from their context, and when
+that happens depends on shape. A training whose first and last quarter of the window differ by less
+than {COPY_GAP_PASSED_NATS} nats has not got there, is shown apart and never used."""
+
+
+def _study_section(study: StudyResult | None) -> str:
+    if study is None:
+        return (
+            "## Put to the test\n\nNo study has been run: `python benchmarks/proxy_study.py train`."
+        )
+    rows = [("ranked by", "all", "one depth")]
+    rows += [(one.what, f"{one.overall:.2f}", f"{one.one_depth:.2f}") for one in study.rankings]
+    last = study.rankings[-1]
+    met = [
+        f"{'met' if getattr(last, field) >= goal else 'missed'}: {name} at least {goal}"
+        for field, name, goal in (
+            ("one_depth", "within one depth", _GOALS["one_depth"]),
+            ("overall", "over all", _GOALS["overall"]),
+        )
+    ]
+    return f"""## Put to the test
+
+{study.num_architectures} small architectures ({study.num_of_one_depth} of one depth against width)
+were trained as anchors are and then for {study.longer} times the tokens, which is taken as the
+truth: `python benchmarks/proxy_study.py train`, every training a row of [the
+table]({STUDY.as_posix()}). {study.num_passed} of {study.num_short} short trainings had passed the
+guard. Spearman's coefficient with the truth:
+
+{_table(rows)}
+
+Goals: {"; ".join(met)}. The {COVERAGE:.0%} intervals of the last hold {study.held:.0%} of the
+truths (meant: 80 to 97 %). The truths have a standard deviation of {study.truth_sd:.4f} in log
+loss, and two seeds of one differ by {study.seed_difference:.4f} (median). This shows what short
+trainings are worth for the same small models trained longer. That it carries to 1.5B, no study of
+this size can show."""
+
+
+def _limits_section() -> str:
+    return """## What this cannot tell
+
+* **Whether an effect at 0.3M parameters is there at 1.5B.** The law and the published comparisons
+  have that evidence; short trainings here do not.
+* **Depth.** Anchors are of neutral depth on purpose. The law's optimum rests on two suites of gated
+  networks from 50M to 2B; outside these its deviation grows.
+* **Differences finer than the deviation.** Most candidates on a front are within a percent or two.
+* **Downstream quality.** Loss is not accuracy: deeper models of equal loss may fine-tune better
+  (Tay et al., arXiv 2109.10686).
+* **Vocabulary.** Small models have one of 1,024 entries, whatever the candidate's."""
+
+
+def _percent(log_loss: float) -> str:
+    return f"{math.expm1(log_loss):+.2%}"
+
+
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def shipped_page(folder: Path) -> str:
+    """The page as it should be, of the study in the folder."""
+    path = folder / STUDY
+    study = judge_study(read_study(path)) if path.is_file() else None
+    return page_text(shipped_law(), study)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page, or with `--check` compare it; exit code."""
+    parser = argparse.ArgumentParser(prog="python -m phonesearch.report.proxy_page")
+    parser.add_argument("--check", action="store_true", help="compare only, write nothing")
+    parser.add_argument("--folder", type=Path, default=Path("docs"), help="default: docs")
+    chosen = parser.parse_args(arguments)
+    page = chosen.folder / PAGE
+    if not chosen.check:
+        write_text(page, shipped_page(chosen.folder))
+        sys.stdout.write(f"wrote {page}\n")
+        return 0
+    if page.is_file() and page.read_text(encoding="utf-8") == shipped_page(chosen.folder):
+        return 0
+    sys.stderr.write(f"{page} is not what this command gives; run it again\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The page on how losses are judged says what is shipped, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+from phonesearch.quality.shipped import shipped_law
+from phonesearch.quality.study import Ranking, StudyResult
+from phonesearch.report.proxy_page import main, page_text
+
+DOCS = Path(__file__).parents[2] / "docs"
+STUDY = StudyResult(
+    num_architectures=20,
+    num_of_one_depth=16,
+    num_short=27,
+    num_passed=25,
+    longer=4,
+    rankings=(
+        Ranking(what="short loss alone", overall=0.41, one_depth=0.52),
+        Ranking(what="law, priors and short losses", overall=0.83, one_depth=0.79),
+    ),
+    held=0.9,
+    seed_difference=0.0042,
+    truth_sd=0.02,
+)
+
+
+def test_the_committed_page_is_what_the_command_gives() -> None:
+    assert main(["--check", "--folder", str(DOCS)]) == 0
+
+
+def test_a_changed_page_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--folder", str(tmp_path)]) == 0
+    page = tmp_path / "proxy.md"
+    page.write_text(page.read_text().replace("0.0075", "0.0076"))
+    assert main(["--check", "--folder", str(tmp_path)]) == 1
+    assert "run it again" in capsys.readouterr().err
+
+
+def test_figures_are_those_of_the_law_and_of_the_study() -> None:
+    law = shipped_law()
+    fit = dataclasses.replace(
+        law.joint, aspect=dataclasses.replace(law.joint.aspect, curvature=0.0123)
+    )
+    text = page_text(dataclasses.replace(law, joint=fit), STUDY)
+    assert "| both | 208 | 57 | 0.0123 ±" in text
+    assert "| law, priors and short losses | 0.83 | 0.79 |" in text
+    assert "missed: within one depth at least 0.85; met: over all at least 0.8" in text
+    # 0.0123 (log 12 - log 55)^2 = 2.9 %, against 1.7 % as shipped
+    best = math.exp(3.88 + 0.29 * math.log(1.5))
+    assert best == pytest.approx(54.5, abs=1)
+    assert "| 100 | 55 | +2.8" in text
+
+
+def test_without_a_study_the_page_says_how_to_make_one() -> None:
+    assert "proxy_study.py train" in page_text(shipped_law(), None)
