@@ -81,18 +81,22 @@ class LossDifference:
 
 
 def loss_against(point: Point, other: Point) -> LossDifference:
-    """The expected loss of `point` against that of `other`; no deviation against itself.
+    """The expected loss of `point` against that of `other`; no deviation against itself."""
+    if point.number == other.number:
+        return LossDifference(log_difference=0.0, sd=0.0)
+    return score_against(point.score, other.score)
+
+
+def score_against(one: Score, other: Score) -> LossDifference:
+    """The expected loss of `one` against that of `other`, of two candidates.
 
     Scores that were not made alike do not share their errors in any known way, so nothing cancels.
     """
-    one, two = point.score, other.score
-    if point.number == other.number:
-        sd = 0.0
-    elif one.kind != two.kind or len(one.shared) != len(two.shared):
-        sd = math.hypot(one.sd, two.sd)
-    else:
-        sd = difference_sd(one, two)
-    return LossDifference(log_difference=point.log_loss - other.log_loss, sd=sd)
+    alike = one.kind == other.kind and len(one.shared) == len(other.shared)
+    return LossDifference(
+        log_difference=one.log_loss - other.log_loss,
+        sd=difference_sd(one, other) if alike else math.hypot(one.sd, other.sd),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
