@@ -15,7 +15,7 @@ from phonesearch.report.loss import (
     judged_by,
     parts_above_best,
 )
-from phonesearch.report.tables import escape, name_cell, row, table
+from phonesearch.report.tables import escape, name_cell, prose, row, table
 from phonesearch.units import format_count, format_seconds
 
 
@@ -24,14 +24,14 @@ def judged_section(report: ReportInput) -> str:
     quality, front = report.quality, report.front
     if quality is None and not front.members:
         return ""
-    sentences = [how_judged(front, quality)] if front.members or quality else []
+    sentences = [how_judged(front, quality)]
     if quality is not None:
         sentences.append(
             "Losses are those expected after a pre-training on "
             f"{quality.horizon_tokens_per_parameter:g} tokens a parameter."
         )
     return (
-        f'<h2>How loss was judged</h2><p class="soft">{escape(" ".join(sentences))}</p>'
+        f'<h2>How loss was judged</h2><p class="soft">{prose(" ".join(sentences))}</p>'
         f"{_parts(report)}{_anchors(quality)}{_notes(quality)}"
     )
 
@@ -92,7 +92,7 @@ def _anchors(quality: QualityReport | None) -> str:
     if quality is None or not quality.anchors:
         return ""
     error = (
-        f" An anchor that is left out and predicted from the others is off by "
+        " An anchor that is left out and predicted from the others is off by "
         f"{quality.leave_one_out_rms * 100:.1f} % of loss, root mean square."
         if quality.leave_one_out_rms is not None
         else ""
@@ -100,7 +100,7 @@ def _anchors(quality: QualityReport | None) -> str:
     return (
         "<h3>The short trainings</h3>"
         f'<p class="soft">{quality.num_used} of {len(quality.anchors)} anchors are used, all '
-        f"trained on the same batches.{error}</p>{anchors_table(quality)}"
+        f"trained on the same batches.{prose(error)}</p>{anchors_table(quality)}"
     )
 
 
@@ -151,5 +151,5 @@ def _standing(anchor: AnchorRow) -> str:
 def _notes(quality: QualityReport | None) -> str:
     if quality is None or not quality.notes:
         return ""
-    lines = "".join(f"<li>{escape(note)}</li>" for note in quality.notes)
+    lines = "".join(f"<li>{prose(note)}</li>" for note in quality.notes)
     return f'<h3>What this cannot tell</h3><ul class="soft">{lines}</ul>'

@@ -95,7 +95,10 @@ def how_judged(front: Front, quality: QualityReport | None) -> str:
         return f"Losses were judged in different ways ({', '.join(kinds)})."
     expected = "losses are what published laws and comparisons lead one to expect"
     if kinds == ("prior",):
-        return f"Nothing was trained: {expected}, and nothing of this run has tested them."
+        return (
+            f"Neither candidates nor other architectures were trained: {expected}, and nothing of "
+            "this run has tested them."
+        )
     if kinds == ("anchors",):
         return (
             f"No candidate was trained itself: {expected}, corrected by short trainings of "

@@ -27,6 +27,7 @@ from phonesearch.report.tables import (
     escape,
     facts_table,
     front_table,
+    prose,
     reasons_table,
     shape_table,
     trials_list,
@@ -88,11 +89,11 @@ def _figure(name: str, figure: go.Figure) -> str:
 
 
 def _paragraphs(texts: tuple[str, ...], css: str = "") -> str:
-    return "".join(f'<p class="{css}">{escape(text)}</p>' for text in texts)
+    return "".join(f'<p class="{css}">{prose(text)}</p>' for text in texts)
 
 
 def _list(texts: tuple[str, ...]) -> str:
-    return '<ul class="soft">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+    return '<ul class="soft">' + "".join(f"<li>{prose(text)}</li>" for text in texts) + "</ul>"
 
 
 def _head(report: ReportInput) -> str:
@@ -112,11 +113,10 @@ def _judged(report: ReportInput) -> str:
     front, quality = report.front, report.quality
     if not front.ranked and quality is None:
         return ""
-    css = "badge untrained" if is_untrained(front, quality) else "badge"
-    return (
-        f'<p class="judged"><span class="{css}">{escape(judged_by(front, quality))}</span> '
-        f"{escape(how_judged(front, quality))}</p>"
-    )
+    badge = ""
+    if is_untrained(front, quality):
+        badge = f'<span class="badge untrained">{escape(judged_by(front, quality))}</span> '
+    return f'<p class="judged">{badge}{prose(how_judged(front, quality))}</p>'
 
 
 def _tiles(report: ReportInput) -> str:
@@ -152,7 +152,7 @@ def _tiles(report: ReportInput) -> str:
             if point.number == number
         ]
     boxes = "".join(
-        f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>'
+        f'<div class="tile"><b>{escape(big)}</b><span>{prose(small)}</span></div>'
         for big, small in tiles
     )
     return f'<div class="tiles">{boxes}</div>'

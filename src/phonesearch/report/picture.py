@@ -75,7 +75,7 @@ def _draw_scatter(axes: Axes, report: ReportInput) -> None:
             axes.annotate(
                 f"#{point.number}",
                 (point.speed_tokens_per_s, drawn_loss(point, front)),
-                xytext=(6, -11),
+                xytext=(11, -15) if point.number in (front.knee, front.recommended) else (6, -11),
                 textcoords="offset points",
                 fontsize=8,
             )

@@ -20,12 +20,17 @@ from phonesearch.report.loss import above_best, format_percent, format_sd, judge
 from phonesearch.study.record import TrialRecord
 from phonesearch.units import format_bytes, format_count, format_seconds
 
-_OWN_HEAD = ("own short training, bits/byte<small>± standard error</small>", "number")
+_OWN_HEAD = ("own short training,<br>bits/byte<small>± standard error</small>", "number")
 
 
 def escape(text: object) -> str:
     """`text` as HTML, quotes included."""
     return html.escape(str(text), quote=True)
+
+
+def prose(text: str) -> str:
+    """Escaped `text` in which no line breaks between a number and its `±` or `%`."""
+    return escape(text).replace(" %", "&nbsp;%").replace("± ", "±&nbsp;").replace(" ±", "&nbsp;±")
 
 
 def facts_table(rows: Mapping[str, str]) -> str:
@@ -48,8 +53,7 @@ def front_table(report: ReportInput) -> str:
         (f"{speed}, tokens/s<small>{source}, interval</small>", "number"),
         (f"first token<small>{source}</small>", "number"),
         (f"next token<small>{source}</small>", "number"),
-        (f"expected loss above best{_judged(report)}", "number"),
-        ("not told<br>apart from", ""),
+        (f"expected loss<br>above best{_judged(report)}", "number"),
         *([_OWN_HEAD] if has_own else []),
         ("parameters<small>non-embedding</small>", "number"),
         ("peak memory<small>weights, counted</small>", "number"),
@@ -63,13 +67,13 @@ def _front_row(point: Point, front: Front, *, has_own: bool) -> str:
     assert speed is not None
     interval = f"{format_rate(point.speed_low)} to {format_rate(point.speed_high)}"
     ties = ", ".join(f"#{number}" for number in front.tied_with(point.number))
+    tied = f'<small class="ties">≈ {ties}</small>' if ties else ""
     cells = [
         name_cell(point, front),
         ("number", f"{format_rate(point.speed_tokens_per_s)}<small>{interval}</small>"),
         ("number", format_seconds(speed.ttft.value_s)),
         ("number", format_seconds(speed.tpot.value_s)),
-        ("number", _loss(point, front)),
-        ("ties", f"≈ {ties}" if ties else ""),
+        ("number", f"{_loss(point, front)}{tied}"),
         *([("number", _own_loss(point.record))] if has_own else []),
         (
             "number",
@@ -86,9 +90,9 @@ def _front_row(point: Point, front: Front, *, has_own: bool) -> str:
 
 
 def _judged(report: ReportInput) -> str:
-    """Under the title of a column of losses: their bars, and what was trained."""
+    """Under the title of a column of losses: what is beside them, and what was trained."""
     judged = escape(judged_by(report.front, report.quality))
-    return f'<small>± sd of the difference</small><small class="judged">{judged}</small>'
+    return f'<small>± sd, ≈ not told apart</small><small class="judged">{judged}</small>'
 
 
 def _loss(point: Point, front: Front) -> str:
@@ -110,7 +114,7 @@ def name_cell(point: Point, front: Front) -> tuple[str, str]:
         f'<span class="badge {role.split()[0]}">{role}</span>'
         for role in roles_of(point.number, front)
     )
-    return "name", f"<b>#{point.number}</b>{badges}"
+    return "candidate", f"<b>#{point.number}</b>{badges}"
 
 
 def shape_table(front: Front) -> str:
@@ -150,7 +154,7 @@ def trials_list(report: ReportInput) -> str:
         ("candidate", ""),
         ("", ""),
         (f"tokens/s<small>{sources(report)}</small>", "number"),
-        (f"expected loss above best{_judged(report)}", "number"),
+        (f"expected loss<br>above best{_judged(report)}", "number"),
         *([_OWN_HEAD] if has_own else []),
         ("shape", ""),
         ("took", "number"),
