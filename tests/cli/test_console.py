@@ -11,6 +11,8 @@ from phonesearch.cli import console as module
 from phonesearch.cli.console import Console
 from phonesearch.device.profile import read_profile
 from phonesearch.device.speed import Speed
+from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import Score, ScoreKind
 from phonesearch.study.stopwatch import Turn, predicted
 
 
@@ -55,3 +57,64 @@ def test_without_a_terminal_the_state_is_told_now_and_then(
 )
 def test_time_left_is_no_finer_than_the_guess(left_s: float, text: str) -> None:
     assert module._coarse(left_s) == text
+
+
+def judged(
+    number: int, candidate: Candidate, speed: Speed, log_loss: float, kind: ScoreKind
+) -> TrialRecord:
+    return TrialRecord(
+        number=number,
+        state="complete",
+        reason=None,
+        candidate=candidate,
+        candidate_id="id",
+        num_parameters=1000,
+        num_non_embedding_parameters=900,
+        weight_bytes=500,
+        peak_memory_bytes=700,
+        predicted=speed,
+        measured=None,
+        prefill_seconds_by_operator=None,
+        decode_seconds_by_operator=None,
+        score=Score(
+            kind=kind,
+            log_loss=log_loss,
+            law=log_loss,
+            prior=0.0,
+            proxy=0.0,
+            shared=(0.5,),
+            own_sd=0.003 if number else 0.004,
+        ),
+        proxy=None,
+        started_at="2026-11-24T00:00:00+00:00",
+        seconds=2.0,
+    )
+
+
+def test_a_loss_is_told_against_the_lowest_before_it(tiny: Candidate, speed: Speed) -> None:
+    """hypot(0.3 %, 0.4 %) = 0.5 %; what the two share cancels."""
+    console = Console()
+    stream = shown_by(console, terminal=False)
+    console.resumed((), 4)
+    for number, log_loss in enumerate((0.10, 0.12, 0.09)):
+        console.finished(judged(number, tiny, speed, log_loss, "anchors"))
+    first, second, third = (
+        line for line in stream.getvalue().splitlines() if "expected loss" in line
+    )
+
+    assert "first expected loss" in first
+    assert "expected loss 2.0 % +- 0.5 % above the lowest so far (trial 0)" in second
+    assert "expected loss 1.0 % +- 0.5 % below the lowest so far (trial 0)" in third
+    assert "lowest loss expected of trial 2" in stream.getvalue()
+
+
+def test_without_any_training_every_line_says_so(tiny: Candidate, speed: Speed) -> None:
+    console = Console()
+    stream = shown_by(console, terminal=False)
+    console.resumed((), 4)
+    for number in range(2):
+        console.finished(judged(number, tiny, speed, -0.01 * number, "prior"))
+
+    lines = [line for line in stream.getvalue().splitlines() if "loss" in line]
+    assert len(lines) == 4
+    assert all("nothing trained" in line for line in lines)

@@ -9,7 +9,7 @@ from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.device.speed import Span, Speed
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.record import TrialRecord
-from phonesearch.study.score import score_of_training
+from phonesearch.study.score import Score, ScoreKind, score_of_training
 
 TINY = Candidate(
     vocab_size=256,
@@ -48,7 +48,7 @@ def trained(
     passed: bool = True,
     **changes: Any,
 ) -> TrialRecord:
-    """A complete trial, its speed predicted."""
+    """A complete trial with a short training of its own, its speed predicted."""
     proxy = ProxyLoss(
         bits_per_byte=bits_per_byte,
         standard_error=standard_error,
@@ -80,3 +80,26 @@ def trained(
         seconds=2.0,
     )
     return dataclasses.replace(record, **changes)
+
+
+def judged(
+    number: int,
+    tokens_per_s: float,
+    log_loss: float,
+    *,
+    kind: ScoreKind = "anchors",
+    shared: tuple[float, ...] = (),
+    own_sd: float = 0.001,
+    **changes: Any,
+) -> TrialRecord:
+    """A complete trial without a training of its own."""
+    score = Score(
+        kind=kind,
+        log_loss=log_loss,
+        law=log_loss - 0.03,
+        prior=0.02,
+        proxy=0.01,
+        shared=shared,
+        own_sd=own_sd,
+    )
+    return trained(number, tokens_per_s, 2.0, score=score, proxy=None, **changes)

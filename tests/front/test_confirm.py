@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from front_records import speed, trained
+from front_records import judged, speed
 
 from phonesearch.front.confirm import FIRST, contenders
 from phonesearch.front.pareto import front
@@ -37,7 +37,7 @@ def test_the_measured_front_is_the_true_one_for_a_part_of_the_measurements(
     bias: float, seed: int
 ) -> None:
     draw = random.Random(seed)
-    records = [trained(n, draw.uniform(20, 60), draw.uniform(1, 2)) for n in range(40)]
+    records = [judged(n, draw.uniform(20, 60), draw.uniform(1, 2)) for n in range(40)]
     true = {
         record.number: record.predicted.tokens_per_s("decode")[0]
         * bias
@@ -58,13 +58,13 @@ def test_the_measured_front_is_the_true_one_for_a_part_of_the_measurements(
 
 
 def test_the_first_are_the_predicted_front_and_what_comes_nearest() -> None:
-    records = [trained(0, 30, 1.0), trained(1, 20, 1.1), trained(2, 29, 1.2), trained(3, 25, 1.3)]
+    records = [judged(0, 30, 1.0), judged(1, 20, 1.1), judged(2, 29, 1.2), judged(3, 25, 1.3)]
     assert contenders(records, "decode") == (0, 2, 3)
     assert len(contenders(records, "decode")) == FIRST
 
 
 def test_without_those_that_cannot_be_measured_the_next_take_their_place() -> None:
-    records = [trained(n, 60 - n, 1.0 - 0.01 * n) for n in range(8)]
+    records = [judged(n, 60 - n, 1.0 - 0.01 * n) for n in range(8)]
     asked = set(contenders(records, "decode"))
     left = [record for record in records if record.number not in asked]
     assert len(contenders(left, "decode")) == FIRST
@@ -73,8 +73,8 @@ def test_without_those_that_cannot_be_measured_the_next_take_their_place() -> No
 
 def test_a_prediction_never_beats_a_measurement() -> None:
     records = [
-        dataclasses.replace(trained(0, 50, 1.0), measured=speed(20)),
-        trained(1, 45, 1.1),
+        dataclasses.replace(judged(0, 50, 1.0), measured=speed(20)),
+        judged(1, 45, 1.1),
     ]
     found = front(records, "decode")
     assert [point.number for point in found.members] == [0]
@@ -82,7 +82,7 @@ def test_a_prediction_never_beats_a_measurement() -> None:
 
 
 def test_a_wide_scatter_leaves_more_to_measure_than_a_narrow_one() -> None:
-    records = [trained(n, 60 - n, 1.0 + 0.001 * (n % 4)) for n in range(20)]
+    records = [judged(n, 60 - n, 1.0 + 0.001 * (n % 4)) for n in range(20)]
 
     def remaining(scatter: float) -> int:
         factors = [1 - scatter, 1.0, 1 + scatter]

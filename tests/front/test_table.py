@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from phonesearch.front.pareto import front
 from phonesearch.front.table import FRONT_SCHEMA, front_json, trials_table
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import Score
 
 CANDIDATE = Candidate(
     vocab_size=256,
@@ -46,6 +48,15 @@ COMPLETE = TrialRecord(
     measured=None,
     prefill_seconds_by_operator={"ffn": 0.3, "norms and element-wise": 0.2},
     decode_seconds_by_operator={"ffn": 0.1},
+    score=Score(
+        kind="each",
+        log_loss=-0.5,
+        law=-0.3,
+        prior=0.2,
+        proxy=-0.4,
+        shared=(0.3,),
+        own_sd=0.4,
+    ),
     proxy=ProxyLoss(
         bits_per_byte=0.1 + 0.2,
         standard_error=0.01,
@@ -61,7 +72,13 @@ COMPLETE = TrialRecord(
     seconds=2.0,
 )
 FAILED = dataclasses.replace(
-    COMPLETE, number=1, state="failed", reason="loss, is NaN", proxy=None, predicted=None
+    COMPLETE,
+    number=1,
+    state="failed",
+    reason="loss, is NaN",
+    score=None,
+    proxy=None,
+    predicted=None,
 )
 MEASURED = dataclasses.replace(COMPLETE, number=2, measured=SPEED, predicted=None)
 
@@ -134,9 +151,8 @@ def test_csv_gives_every_number_back_to_the_last_digit() -> None:
 
 
 def test_front_json_says_which_speeds_are_predicted() -> None:
-    assert MEASURED.proxy is not None
-    better_loss = dataclasses.replace(MEASURED.proxy, bits_per_byte=0.2)
-    better = dataclasses.replace(MEASURED, proxy=better_loss)
+    assert MEASURED.score is not None
+    better = dataclasses.replace(MEASURED, score=dataclasses.replace(MEASURED.score, log_loss=-0.6))
     found = front([COMPLETE, better, FAILED], "decode")
 
     content = front_json(found, settings={"budget": 1000})
@@ -150,3 +166,44 @@ def test_front_json_says_which_speeds_are_predicted() -> None:
     assert member["decode_tokens_per_s"] == {"value": 10.0, "low": 8.0, "high": 12.5}
     assert member["candidate"]["hidden_size"] == 64
     assert member["proxy"]["recipe"] == {"seed": 0}
+    assert member["score_kind"] == "each"
+    assert member["score_log_loss"] == -0.6
+    assert member["loss_above_best"] == member["loss_above_best_sd"] == 0.0
+    assert content["recommended"] == 2
+    assert content["score_kinds"] == ["each"]
+
+
+def test_a_score_has_its_parts_and_its_distance_from_the_best() -> None:
+    assert COMPLETE.score is not None
+    slower = dataclasses.replace(
+        COMPLETE,
+        number=3,
+        predicted=None,
+        measured=dataclasses.replace(SPEED, tpot=Span(value_s=1.0, low_s=0.8, high_s=1.25)),
+        score=dataclasses.replace(COMPLETE.score, log_loss=-0.6, shared=(0.0,), own_sd=0.0),
+    )
+    table = trials_table([dataclasses.replace(COMPLETE, measured=SPEED), slower, FAILED], "decode")
+    worse, failed, best = (table.iloc[place] for place in range(3))
+
+    assert worse["score_sd"] == pytest.approx(0.5)
+    assert [worse[f"score_{part}"] for part in ("law", "prior", "proxy")] == [-0.3, 0.2, -0.4]
+    assert worse["loss_above_best"] == pytest.approx(math.exp(0.1) - 1)
+    assert worse["loss_above_best_sd"] == pytest.approx(0.5)
+    assert (best["loss_above_best"], best["loss_above_best_sd"]) == (0.0, 0.0)
+    assert best["recommended"] != worse["recommended"]
+    assert pd.isna(failed["score_log_loss"])
+    assert pd.isna(failed["loss_above_best"])
+
+
+def test_a_candidate_without_a_training_of_its_own_has_empty_proxy_columns() -> None:
+    assert COMPLETE.score is not None
+    judged = dataclasses.replace(
+        COMPLETE, score=dataclasses.replace(COMPLETE.score, kind="prior"), proxy=None
+    )
+    row = trials_table([judged], "decode").iloc[0]
+    member = front_json(front([judged], "decode"), settings={})["members"][0]
+
+    assert row["score_kind"] == member["score_kind"] == "prior"
+    assert pd.isna(row["proxy_bits_per_byte"])
+    assert member["proxy"] is None
+    assert json.loads(json.dumps(member, allow_nan=False)) == member

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Callable
 
@@ -18,8 +19,9 @@ from phonesearch.candidate.count import (
 from phonesearch.device.speed import Span, Speed
 from phonesearch.front.pareto import front
 from phonesearch.proxy.result import ProxyLoss
-from phonesearch.report.data import KnownSpeed, ReportInput
+from phonesearch.report.data import AnchorRow, KnownSpeed, QualityReport, ReportInput
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import Score, ScoreKind
 
 HOSTILE = "</script><img src=x onerror=alert(1)> & \"quoted\" 'text' $x_1$"
 """What no page may let through."""
@@ -85,6 +87,7 @@ def record(number: int, rng: random.Random) -> TrialRecord:
         measured=None,
         prefill_seconds_by_operator={name: ttft_s * share for name, share in shares.items()},
         decode_seconds_by_operator={name: tpot_s * share for name, share in shares.items()},
+        score=None,
         proxy=ProxyLoss(
             bits_per_byte=2.05 - 0.0045 * layers + rng.uniform(0, 0.07),
             standard_error=rng.uniform(0.004, 0.008),
@@ -101,22 +104,89 @@ def record(number: int, rng: random.Random) -> TrialRecord:
     )
 
 
+def judged(record: TrialRecord, kind: ScoreKind) -> TrialRecord:
+    """With a score of that kind, the law for the deeper and some luck for the rest."""
+    proxy = record.proxy
+    assert proxy is not None
+    rng = random.Random(record.number)
+    law = -0.004 * record.candidate.num_hidden_layers
+    prior = rng.uniform(-0.02, 0.02)
+    trained = {"prior": 0.0, "anchors": rng.uniform(-0.01, 0.01)}.get(
+        kind, math.log(proxy.bits_per_byte)
+    )
+    score = Score(
+        kind=kind,
+        log_loss=law + prior + trained,
+        law=law,
+        prior=prior,
+        proxy=trained,
+        shared=(0.05, 0.03 * rng.random() if kind == "prior" else 0.012 * rng.random()),
+        own_sd=0.005,
+    )
+    return dataclasses.replace(record, score=score, proxy=proxy if kind == "each" else None)
+
+
+def rejudged(records: tuple[TrialRecord, ...], kind: ScoreKind) -> tuple[TrialRecord, ...]:
+    """The same candidates in a run of another kind."""
+    return tuple(judged(one, kind) if one.score is not None else one for one in records)
+
+
+def quality_report(kind: ScoreKind) -> QualityReport:
+    """As the study leaves it: two of sixteen anchors cannot be used."""
+    rng = random.Random(3)
+    rows = [
+        AnchorRow(
+            shape=f"plain relu2, feed-forward {2 + number / 4:.2f} x width, 8/{2 << number % 2}",
+            bits_per_byte=rng.uniform(1.9, 2.1),
+            standard_error=0.01,
+            copy_gap_nats=0.01 if number == 9 else rng.uniform(0.2, 0.5),
+            passed=number != 9,
+            tokens=2_000_000,
+            seconds=rng.uniform(30, 60),
+            left_out_error=None if number == 9 else rng.gauss(0, 0.008),
+            left_out_sd=None if number == 9 else 0.009,
+        )
+        for number in range(15)
+    ]
+    broken = AnchorRow(
+        shape="gated silu, feed-forward 8.00 x width, 8/8 heads",
+        bits_per_byte=None,
+        standard_error=None,
+        copy_gap_nats=None,
+        passed=False,
+        tokens=None,
+        seconds=None,
+        left_out_error=None,
+        left_out_sd=None,
+        reason=f"loss is not a number {HOSTILE}",
+    )
+    return QualityReport(
+        kind=kind,
+        anchors=(*rows, broken) if kind == "anchors" else (),
+        leave_one_out_rms=0.0083 if kind == "anchors" else None,
+        horizon_tokens_per_parameter=100.0,
+        notes=("Depth against width is the law's alone.", f"Nothing of your text {HOSTILE}."),
+    )
+
+
 def realistic_records(count: int = 30) -> tuple[TrialRecord, ...]:
     """Mostly complete; the odd ones failed, broke a limit, or did not learn to copy."""
     rng = random.Random(5)
     records = []
     for number in range(count):
-        made = record(number, rng)
+        made = judged(record(number, rng), "each")
         if number in (7, 19):
             reason = "ttft_s 1.43 is above --max-ttft 1.2"
-            made = dataclasses.replace(made, state="infeasible", reason=reason, proxy=None)
+            made = dataclasses.replace(
+                made, state="infeasible", reason=reason, score=None, proxy=None
+            )
         elif number == 11:
             reason = f"loss is not a number after 400 steps {HOSTILE}"
-            made = dataclasses.replace(made, state="failed", reason=reason, proxy=None)
+            made = dataclasses.replace(made, state="failed", reason=reason, score=None, proxy=None)
         elif number in (4, 22):
             assert made.proxy is not None
             early = dataclasses.replace(made.proxy, passed_transition=False, bits_per_byte=2.11)
-            made = dataclasses.replace(made, proxy=early)
+            made = judged(dataclasses.replace(made, proxy=early), "each")
         records.append(made)
     return tuple(records)
 
@@ -153,7 +223,7 @@ def make_report(records: tuple[TrialRecord, ...]) -> ReportInput:
         front=front(records, "decode"),
         known=KNOWN,
         device_note="Speeds are predicted, not measured: profile snapdragon8gen3.",
-        proxy_note="Loss is that of a scaled-down proxy. It ranks shapes.",
+        loss_note="Loss is that of a scaled-down proxy. It ranks shapes.",
         warnings=("Proxies were trained on Python sources.",),
         commands={"Config of the knee": "phonesearch export results/run --knee --to hf"},
     )
@@ -172,6 +242,15 @@ def _records() -> tuple[TrialRecord, ...]:
 @pytest.fixture(name="report")
 def _report() -> ReportInput:
     return make_report(realistic_records())
+
+
+@pytest.fixture(name="report_of")
+def _report_of() -> Callable[[ScoreKind], ReportInput]:
+    def made(kind: ScoreKind) -> ReportInput:
+        report = make_report(rejudged(realistic_records(), kind))
+        return dataclasses.replace(report, quality=quality_report(kind))
+
+    return made
 
 
 @pytest.fixture(name="hostile")

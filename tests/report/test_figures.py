@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from phonesearch.front.pareto import front
+from phonesearch.front.pareto import front, loss_against
 from phonesearch.report.data import (
     ReportInput,
     operator_names,
@@ -34,14 +34,18 @@ def test_the_scatter_shows_every_member_with_its_bars_both_ways(report: ReportIn
 
     members = report.front.members
     assert list(drawn.x) == [point.speed_tokens_per_s for point in members]
-    assert list(drawn.y) == [point.bits_per_byte for point in members]
-    assert list(drawn.error_y.array) == [point.standard_error for point in members]
+    best = members[-1]
+    losses = [100 * (point.log_loss - best.log_loss) for point in members]
+    assert list(drawn.y) == pytest.approx(losses)
+    bars = [100 * loss_against(point, best).sd for point in members]
+    assert list(drawn.error_y.array) == pytest.approx(bars)
+    assert (drawn.y[-1], drawn.error_y.array[-1]) == (0.0, 0.0)
     low = [x - down for x, down in zip(drawn.x, drawn.error_x.arrayminus, strict=True)]
     assert low == pytest.approx([point.speed_low for point in members])
 
 
 def test_every_candidate_with_a_speed_is_drawn_once(report: ReportInput) -> None:
-    """The staircase and the ring of the knee repeat members, and carry no hover."""
+    """The staircase and the rings repeat members, and carry no hover."""
     figure = pareto_figure(report)
     drawn = sum(len(entry.x) for entry in figure.data if entry.hoverinfo == "text")
 
@@ -60,7 +64,8 @@ def test_a_crowd_has_bars_and_labels_only_where_they_can_be_read(report: ReportI
     assert trace(pareto_figure(report), "dominated").error_x.visible
     assert not trace(figure, "dominated").error_x.visible
     assert trace(figure, "Pareto front").error_x.visible
-    roles = {crowded.front.fastest, crowded.front.knee, crowded.front.best_loss}
+    found = crowded.front
+    roles = {found.fastest, found.knee, found.best_loss, found.recommended}
     written = {text for text in trace(figure, "Pareto front").text if text}
     assert written == {f"#{number}" for number in roles}
 
@@ -69,7 +74,9 @@ def test_the_axis_says_what_the_speed_is_and_where_it_comes_from(report: ReportI
     figure = pareto_figure(report)
 
     assert figure.layout.xaxis.title.text == "decode speed, tokens/s (predicted, 90 % interval)"
-    assert "bits per byte" in figure.layout.yaxis.title.text
+    assert figure.layout.yaxis.title.text == (
+        "expected loss above the best, %<br>± 1 sd; a short training of each"
+    )
 
 
 def test_a_mixed_run_says_measured_or_predicted(report: ReportInput) -> None:

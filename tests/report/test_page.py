@@ -8,9 +8,13 @@ from html.parser import HTMLParser
 import pytest
 
 from phonesearch.report.data import ReportInput
+from phonesearch.report.judged import anchors_table, parts_table
+from phonesearch.report.loss import drawn_loss, parts_above_best, point_hover
 from phonesearch.report.page import pareto_page, report_page
+from phonesearch.report.scatter import pareto_figure
 from phonesearch.report.tables import front_table, trials_list
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import ScoreKind
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -190,3 +194,96 @@ def test_pages_of_one_and_of_no_candidate_can_be_written(
     assert "One candidate, #0" in one
     assert "only member" in one
     assert "No candidate was evaluated" in none
+
+
+def test_a_run_by_priors_says_wherever_a_loss_is_shown_that_nothing_was_trained(
+    report_of: Callable[[ScoreKind], ReportInput],
+) -> None:
+    """Head, axis, tables of losses, shapes, and the page of the scatter alone."""
+    prior, anchors = report_of("prior"), report_of("anchors")
+    content = report_page(prior)
+    drawn = json.loads(Page(content).data["pareto-data"])
+    hovers = [text for trace in drawn["data"] for text in trace.get("hovertext", ())]
+
+    assert "nothing was trained" in content[content.index("<h1>") : content.index("<h2>")]
+    assert drawn["layout"]["yaxis"]["title"]["text"].endswith("nothing was trained")
+    assert sum("nothing was trained" in text for text in hovers) == len(prior.front.ranked)
+    assert not any("short trainings" in text for text in hovers)
+    for table in (front_table(prior), trials_list(prior), parts_table(prior)):
+        assert "nothing was trained" in Page(table).text
+    assert "(%, nothing was trained)" in Page(content).text
+    assert "nothing was trained" in Page(pareto_page(prior)).text
+    assert "nothing was trained" not in report_page(anchors)
+    assert "bits/byte" not in Page(front_table(prior)).text
+
+
+def test_a_run_by_anchors_says_how_many_other_architectures_were_trained(
+    report_of: Callable[[ScoreKind], ReportInput],
+) -> None:
+    """Two of sixteen are not used."""
+    report = report_of("anchors")
+    unknown = dataclasses.replace(report, quality=None)
+    text = Page(report_page(report)).text
+
+    assert "short trainings of 14 other architectures" in Page(front_table(report)).text
+    assert "corrected by short trainings of 14 other architectures." in text
+    assert "short trainings of other architectures" in Page(front_table(unknown)).text
+    assert "The short trainings" not in Page(report_page(unknown)).text
+
+
+def test_the_parts_of_a_loss_add_up_to_its_place_in_the_figure(
+    report_of: Callable[[ScoreKind], ReportInput],
+) -> None:
+    front = report_of("anchors").front
+    for point in front.members:
+        parts = parts_above_best(point, front)
+        total = parts.law + parts.prior + parts.proxy
+        assert total * 100 == pytest.approx(drawn_loss(point, front), abs=1e-9)
+
+
+def test_anchors_are_listed_with_their_errors_and_why_they_are_not_used(
+    report_of: Callable[[ScoreKind], ReportInput], hostile: str
+) -> None:
+    quality = report_of("anchors").quality
+    assert quality is not None
+    text = Page(anchors_table(quality)).text
+    page = Page(report_page(report_of("anchors"))).text
+
+    assert text.count("± 0.9 %") == 14
+    assert text.count("had not begun to copy") == 1
+    assert f"failed, loss is not a number {hostile}" in text
+    assert "14 of 16 anchors are used" in page
+    assert "off by 0.8\u00a0% of loss" in page
+    assert "100 tokens a parameter" in page
+    assert "Depth against width is the law's alone." in page
+
+
+def test_a_training_of_its_own_is_shown_in_bits_per_byte(
+    report_of: Callable[[ScoreKind], ReportInput],
+) -> None:
+    report = report_of("each")
+    member = report.front.members[0]
+    assert member.proxy is not None
+    own = f"{member.proxy.bits_per_byte:.4f}"
+
+    assert own in Page(front_table(report)).text
+    assert own in Page(trials_list(report)).text
+    hover = point_hover(member, report.front, report.quality)
+    assert any(own in line for line in hover)
+    assert "own short training, %" in Page(parts_table(report)).text
+
+
+def test_the_recommended_candidate_is_marked(
+    report_of: Callable[[ScoreKind], ReportInput],
+) -> None:
+    """The fastest of those that the best cannot be told from."""
+    report = report_of("prior")
+    front = report.front
+    assert front.recommended not in (front.best_loss, None)
+    rows = front_table(report).split("<tr ")
+    marked = [row for row in rows if 'class="recommended"' in row]
+
+    assert len(marked) == 1
+    assert f"<b>#{front.recommended}</b>" in marked[0]
+    legend = [trace.name for trace in pareto_figure(report).data]
+    assert f"recommended (#{front.recommended})" in legend

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from phonesearch.report.data import ReportInput
-from phonesearch.report.picture import pareto_png
+from phonesearch.report.picture import pareto_picture, pareto_png
 from phonesearch.report.write import write_results
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import ScoreKind
 
 NAMES = ["trials.csv", "front.json", "pareto.html", "pareto.png", "report.html"]
 
@@ -43,6 +44,24 @@ def test_the_picture_is_a_png_of_the_promised_width(report: ReportInput) -> None
 
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     assert struct.unpack(">I", content[16:20])[0] == 1500
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("prior", "nothing was trained"),
+        ("anchors", "short trainings of 14 other architectures"),
+        ("each", "a short training of each"),
+    ],
+)
+def test_the_picture_says_what_was_trained(
+    kind: ScoreKind, said: str, report_of: Callable[[ScoreKind], ReportInput]
+) -> None:
+    axes = pareto_picture(report_of(kind)).axes[0]
+
+    assert axes.get_ylabel() == f"expected loss above the best, %\n± 1 sd; {said}"
+    labels = axes.get_legend_handles_labels()[1]
+    assert any(label.startswith("recommended (#") for label in labels)
 
 
 @pytest.mark.parametrize("chosen", [(), (0,), (4,), (7, 11)], ids=str)

@@ -63,10 +63,10 @@ def test_optuna_holds_the_same_objectives(finished: RunFolder) -> None:
     for trial, record in zip(open_study(finished).trials, read_records(finished), strict=True):
         assert trial.state == TrialState.COMPLETE
         assert record.predicted is not None
-        assert record.proxy is not None
+        assert record.score is not None
         assert trial.values == [
             record.predicted.decode_tokens_per_s,
-            record.proxy.bits_per_byte,
+            record.score.log_loss,
         ]
 
 

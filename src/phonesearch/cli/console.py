@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from phonesearch.device.speed import Speed
     from phonesearch.study.anchors import Anchor
     from phonesearch.study.record import TrialRecord
+    from phonesearch.study.score import Score
 
 _LINE_INTERVAL_S = 30.0
 """Between lines on the state of trainings, where there is no terminal to draw bars on."""
@@ -56,7 +57,7 @@ class Console:
         self._last_line_s = time.monotonic()
         self._new = 0
         self._fastest: tuple[float, str] | None = None
-        self._best: float | None = None
+        self._best: tuple[int, Score] | None = None
         self._anchors = self._anchors_finished = self._anchors_new = 0
         self._anchor_shares: dict[int, float] = {}
         self._anchor_bar: TaskID | None = None
@@ -157,6 +158,7 @@ class Console:
         self._finished += 1
         self._new += 1
         self._shares.pop(record.number, None)
+        line = f"trial {record.number}: {describe(record, self._best)}"
         self._remember(record)
         if self._progress is not None and self._overall is not None:
             if record.number in self._bars:
@@ -166,7 +168,7 @@ class Console:
                 completed=self._finished + sum(self._shares.values()),
                 note=self._standing(),
             )
-        self.say(f"trial {record.number}: {describe(record)}")
+        self.say(line)
         if self._progress is None:
             self.say(f"   {self._finished} of {self._trials} candidates; {self._standing()}")
 
@@ -177,14 +179,15 @@ class Console:
             self._progress = None
 
     def _remember(self, record: TrialRecord) -> None:
-        if record.state != "complete" or record.speed is None or record.proxy is None:
+        if record.state != "complete" or record.speed is None or record.score is None:
             return
         pace = record.speed.decode_tokens_per_s
         if self._fastest is None or pace > self._fastest[0]:
             self._fastest = (pace, _source(record))
-        loss = record.proxy.bits_per_byte
-        if record.proxy.passed_transition and (self._best is None or loss < self._best):
-            self._best = loss
+        if _is_censored(record):
+            return
+        if self._best is None or record.score.log_loss < self._best[1].log_loss:
+            self._best = record.number, record.score
 
     def _standing(self) -> str:
         parts = []
@@ -192,7 +195,9 @@ class Console:
             pace, source = self._fastest
             parts.append(f"fastest decode {pace:.4g} tokens/s ({source})")
         if self._best is not None:
-            parts.append(f"lowest loss {self._best:.3f} bits/byte")
+            number, score = self._best
+            untrained = " (nothing trained)" if score.kind == "prior" else ""
+            parts.append(f"lowest loss expected of trial {number}{untrained}")
         done = self._new + sum(self._shares.values())
         if done > 0.2:
             elapsed_s = time.monotonic() - self._work_started_s
@@ -228,19 +233,46 @@ def describe_anchor(anchor: Anchor) -> str:
     return f"{shape}: {loss.bits_per_byte:.3f} bits/byte{note}, {format_seconds(loss.seconds)}"
 
 
-def describe(record: TrialRecord) -> str:
-    """One line on what was found out about a candidate."""
+def describe(record: TrialRecord, best: tuple[int, Score] | None) -> str:
+    """One line on what was found out about a candidate.
+
+    Args:
+        record: The candidate.
+        best: Trial of the lowest loss before it, and its score; None if it is the first.
+    """
     candidate = record.candidate
     shape = (
         f"{candidate.num_hidden_layers} x {candidate.hidden_size}, "
         f"{candidate.num_attention_heads}/{candidate.num_key_value_heads} heads, "
         f"{candidate.ffn_type} {candidate.hidden_act} {candidate.intermediate_size}"
     )
-    if record.state != "complete" or record.speed is None or record.proxy is None:
+    if record.state != "complete" or record.speed is None or record.score is None:
         return f"{shape}: {record.state}, {record.reason}"
-    note = "" if record.proxy.passed_transition else ", not ranked: has not learned to copy yet"
+    own = f", {record.proxy.bits_per_byte:.3f} bits/byte" if record.proxy is not None else ""
+    loss = "not ranked: has not learned to copy yet"
+    if not _is_censored(record):
+        loss = _loss_so_far(record.score, best)
     return (
         f"{shape}: decode {record.speed.decode_tokens_per_s:.4g} tokens/s "
-        f"({_source(record)}), {record.proxy.bits_per_byte:.3f} bits/byte{note}, "
-        f"{format_seconds(record.seconds)}"
+        f"({_source(record)}){own}, {loss}, {format_seconds(record.seconds)}"
+    )
+
+
+def _is_censored(record: TrialRecord) -> bool:
+    return record.proxy is not None and not record.proxy.passed_transition
+
+
+def _loss_so_far(score: Score, best: tuple[int, Score] | None) -> str:
+    """Against the lowest before, as a loss alone says nothing."""
+    untrained = ", nothing trained" if score.kind == "prior" else ""
+    if best is None:
+        return f"first expected loss{untrained}"
+    from phonesearch.front.pareto import score_against
+
+    number, lowest = best
+    apart = score_against(score, lowest)
+    where = "below" if apart.log_difference < 0 else "above"
+    return (
+        f"expected loss {abs(apart.fraction) * 100:.1f} % +- {apart.sd * 100:.1f} % {where} the "
+        f"lowest so far (trial {number}{untrained})"
     )

@@ -128,7 +128,7 @@ def contenders(records: Sequence[TrialRecord], objective: SpeedObjective) -> tup
     def may_be(number: int) -> bool:
         return not any(
             other != number
-            and predicted[other].bits_per_byte <= predicted[number].bits_per_byte
+            and predicted[other].log_loss <= predicted[number].log_loss
             and low(other) > high(number)
             for other in predicted
         )
@@ -160,7 +160,7 @@ def _behind(point: Point, members: Sequence[Point]) -> float:
         (
             math.log(member.speed_tokens_per_s / point.speed_tokens_per_s)
             for member in members
-            if member.bits_per_byte <= point.bits_per_byte
+            if member.log_loss <= point.log_loss
         ),
         default=0.0,
     )

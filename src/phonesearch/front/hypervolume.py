@@ -18,7 +18,8 @@ class Reference:
     """The corner from which area is counted: slower and worse than what counts at all."""
 
     speed_tokens_per_s: float
-    bits_per_byte: float
+    log_loss: float
+    """Relative, as `Score.log_loss`."""
 
 
 def default_reference(
@@ -27,8 +28,9 @@ def default_reference(
     """The slowest speed and highest loss of all ranked trials, 10 % of the range further out.
 
     Without a margin the two ends of the front would count for nothing. Where all trials are
-    equal in an objective, 1 % of its value takes the place of the range. The corner depends
-    on the trials, so hypervolumes of two runs compare only at one given `Reference`.
+    equal in an objective, the corner is 1 % of its value further out. The corner depends on the
+    trials, so hypervolumes of two runs compare only at one given `Reference`, and only where both
+    were judged by the same model.
 
     Returns:
         The corner, or None when no trial is ranked.
@@ -37,27 +39,27 @@ def default_reference(
     if not ranked:
         return None
     logs = [math.log(point.speed_tokens_per_s) for point in ranked]
-    losses = [point.bits_per_byte for point in ranked]
+    losses = [point.log_loss for point in ranked]
     log_range = (max(logs) - min(logs)) or 0.1
-    loss_range = (max(losses) - min(losses)) or 0.1 * max(losses)
+    loss_range = (max(losses) - min(losses)) or 0.1
     return Reference(
         speed_tokens_per_s=math.exp(min(logs) - _MARGIN * log_range),
-        bits_per_byte=max(losses) + _MARGIN * loss_range,
+        log_loss=max(losses) + _MARGIN * loss_range,
     )
 
 
 def hypervolume(points: Sequence[Point], reference: Reference) -> float:
     """Area that `points` dominate, down to `reference`.
 
-    Counted in natural logarithm of speed times bits per byte, so that twice as fast is worth
-    the same on every device. Points beyond the corner count for nothing.
+    Counted in natural logarithm of speed times that of loss, so that twice as fast is worth the
+    same on every device. Points beyond the corner count for nothing.
     """
-    area, lowest = 0.0, reference.bits_per_byte
+    area, lowest = 0.0, reference.log_loss
     for point in non_dominated(points):
         width = math.log(point.speed_tokens_per_s / reference.speed_tokens_per_s)
-        if width > 0 and point.bits_per_byte < lowest:
-            area += width * (lowest - point.bits_per_byte)
-            lowest = point.bits_per_byte
+        if width > 0 and point.log_loss < lowest:
+            area += width * (lowest - point.log_loss)
+            lowest = point.log_loss
     return area
 
 

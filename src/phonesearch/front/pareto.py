@@ -1,7 +1,8 @@
 """Which candidates no other one beats, and how sure that is.
 
-Two objectives: speed up, proxy loss down. A candidate whose proxy has not learnt to copy from
-its context is never ranked: its loss says when copying sets in, not how good the shape is.
+Two objectives: speed up, expected log loss down. A candidate with a short training of its own that
+has not learnt to copy from its context is never ranked: its loss says when copying sets in, not how
+good the shape is.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from phonesearch.device.speed import SpeedObjective
 from phonesearch.errors import RunFolderError
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import SCORE_KINDS, Score, ScoreKind, difference_sd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One trained candidate in the plane of the two objectives."""
+    """One candidate in the plane of the two objectives."""
 
     record: TrialRecord
     speed_tokens_per_s: float
@@ -30,9 +32,11 @@ class Point:
     """High end of the interval, tokens/s."""
     measured: bool
     """Whether the speed was measured; otherwise it is predicted."""
-    bits_per_byte: float
-    standard_error: float
-    """Of `bits_per_byte`, see `ProxyLoss.standard_error`."""
+    log_loss: float
+    """Relative; only differences mean anything, see `Score.log_loss`."""
+    loss_sd: float
+    """Of `log_loss` itself. Most of it may be shared with all others: compare two points by
+    `loss_against`."""
 
     @property
     def number(self) -> int:
@@ -40,10 +44,59 @@ class Point:
         return self.record.number
 
     @property
-    def proxy(self) -> ProxyLoss:
-        """The proxy result that `bits_per_byte` comes from."""
-        assert self.record.proxy is not None
+    def score(self) -> Score:
+        """Where `log_loss` comes from."""
+        assert self.record.score is not None
+        return self.record.score
+
+    @property
+    def proxy(self) -> ProxyLoss | None:
+        """The candidate's own short training, if it had one."""
         return self.record.proxy
+
+    @property
+    def is_censored(self) -> bool:
+        """Whether its own short training stopped before the copying transition."""
+        return self.proxy is not None and not self.proxy.passed_transition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossDifference:
+    """How much higher the expected loss of one candidate is than that of another."""
+
+    log_difference: float
+    """Difference of the natural logs."""
+    sd: float
+    """Standard deviation of `log_difference`; what the two scores share cancels."""
+
+    @property
+    def fraction(self) -> float:
+        """Share of the other's loss, below zero where the loss is lower."""
+        return math.expm1(self.log_difference)
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether the two losses are within one standard deviation of their difference."""
+        return abs(self.log_difference) <= self.sd
+
+
+def loss_against(point: Point, other: Point) -> LossDifference:
+    """The expected loss of `point` against that of `other`; no deviation against itself."""
+    if point.number == other.number:
+        return LossDifference(log_difference=0.0, sd=0.0)
+    return score_against(point.score, other.score)
+
+
+def score_against(one: Score, other: Score) -> LossDifference:
+    """The expected loss of `one` against that of `other`, of two candidates.
+
+    Scores that were not made alike do not share their errors in any known way, so nothing cancels.
+    """
+    alike = one.kind == other.kind and len(one.shared) == len(other.shared)
+    return LossDifference(
+        log_difference=one.log_loss - other.log_loss,
+        sd=difference_sd(one, other) if alike else math.hypot(one.sd, other.sd),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +110,7 @@ class Front:
     """At least one member is as good in both objectives and better in one; or predicted only,
     where others were measured because they may be on the front and this one may not. By number."""
     censored: tuple[Point, ...]
-    """Proxy not past the copying transition: shown apart, never ranked. By number."""
+    """Own proxy not past the copying transition: shown apart, never ranked. By number."""
     infeasible: tuple[TrialRecord, ...]
     failed: tuple[TrialRecord, ...]
     knee: int | None
@@ -68,14 +121,19 @@ class Front:
     the front has no bend. None when there are no members."""
     ties: tuple[tuple[int, int], ...]
     """Pairs of members whose losses differ by no more than one standard deviation of the
-    difference, sqrt(se_a**2 + se_b**2): another seed could swap them. The two share their
-    batches and evaluation text, which makes the difference surer than this says."""
+    difference, see `loss_against`: they cannot be told apart."""
+    recommended: int | None
+    """Trial number of the fastest member that is tied with the one of the lowest loss, or is it:
+    of those that cannot be told from the best. None when there are no members."""
     near: tuple[int, ...]
-    """Dominated trials that no member beats in loss by more than that, although as fast or
-    faster: another seed could put them on the front."""
+    """Dominated trials that no member beats in loss by more than a tie, although as fast or
+    faster: they may be on the front."""
+    score_kinds: tuple[ScoreKind, ...]
+    """What the losses of ranked candidates were judged by. Must be one for the losses to be
+    comparable."""
     differing_recipe_fields: tuple[str, ...]
-    """Fields of the proxy recipe that are not the same for all ranked candidates. Must be
-    empty for the losses to be comparable."""
+    """Fields of the proxy recipe that are not the same for all ranked candidates that have a
+    proxy of their own. Must be empty for the losses to be comparable."""
 
     @property
     def fastest(self) -> int | None:
@@ -86,6 +144,11 @@ class Front:
     def best_loss(self) -> int | None:
         """Trial number of the member with the lowest loss."""
         return self.members[-1].number if self.members else None
+
+    @property
+    def best(self) -> Point | None:
+        """The member with the lowest loss, which the loss of all others is given against."""
+        return self.members[-1] if self.members else None
 
     @property
     def ranked(self) -> tuple[Point, ...]:
@@ -108,11 +171,11 @@ def front(records: Sequence[TrialRecord], objective: SpeedObjective) -> Front:
         objective: Which speed to rank by; measured where a record has it, else predicted.
 
     Raises:
-        RunFolderError: If a complete record lacks its speed or loss, or one is not finite.
+        RunFolderError: If a complete record lacks its speed or score, or one is not finite.
     """
     ordered = sorted(records, key=lambda record: record.number)
     points = [_point(record, objective) for record in ordered if record.state == "complete"]
-    ranked = [point for point in points if point.proxy.passed_transition]
+    ranked = [point for point in points if not point.is_censored]
     members = non_dominated([point for point in ranked if point.measured] or ranked)
     on_front = {point.number for point in members}
     dominated = tuple(point for point in ranked if point.number not in on_front)
@@ -120,17 +183,23 @@ def front(records: Sequence[TrialRecord], objective: SpeedObjective) -> Front:
         objective=objective,
         members=members,
         dominated=dominated,
-        censored=tuple(point for point in points if not point.proxy.passed_transition),
+        censored=tuple(point for point in points if point.is_censored),
         infeasible=tuple(record for record in ordered if record.state == "infeasible"),
         failed=tuple(record for record in ordered if record.state == "failed"),
         knee=_knee(members),
         ties=tuple(
             (a.number, b.number) for a, b in itertools.combinations(members, 2) if not _differ(a, b)
         ),
+        recommended=next(
+            (member.number for member in members if not _differ(member, members[-1])), None
+        ),
         near=tuple(
             point.number
             for point in dominated
             if not any(dominates(other, point) and _differ(other, point) for other in members)
+        ),
+        score_kinds=tuple(
+            kind for kind in SCORE_KINDS if any(point.score.kind == kind for point in ranked)
         ),
         differing_recipe_fields=_differing_recipe_fields(ranked),
     )
@@ -138,40 +207,41 @@ def front(records: Sequence[TrialRecord], objective: SpeedObjective) -> Front:
 
 def dominates(a: Point, b: Point) -> bool:
     """Whether `a` is at least as good as `b` in both objectives and better in one."""
-    at_least = a.speed_tokens_per_s >= b.speed_tokens_per_s and a.bits_per_byte <= b.bits_per_byte
-    better = a.speed_tokens_per_s > b.speed_tokens_per_s or a.bits_per_byte < b.bits_per_byte
+    at_least = a.speed_tokens_per_s >= b.speed_tokens_per_s and a.log_loss <= b.log_loss
+    better = a.speed_tokens_per_s > b.speed_tokens_per_s or a.log_loss < b.log_loss
     return at_least and better
 
 
 def non_dominated(points: Iterable[Point]) -> tuple[Point, ...]:
     """The points that no other one `dominates`, fastest first; equals are all kept."""
     ordered = sorted(
-        points, key=lambda point: (-point.speed_tokens_per_s, point.bits_per_byte, point.number)
+        points, key=lambda point: (-point.speed_tokens_per_s, point.log_loss, point.number)
     )
     kept: list[Point] = []
     lowest = math.inf
     for _, group in itertools.groupby(ordered, key=lambda point: point.speed_tokens_per_s):
         as_fast = list(group)
-        best = as_fast[0].bits_per_byte
+        best = as_fast[0].log_loss
         if best < lowest:
-            kept.extend(point for point in as_fast if point.bits_per_byte == best)
+            kept.extend(point for point in as_fast if point.log_loss == best)
             lowest = best
     return tuple(kept)
 
 
 def _point(record: TrialRecord, objective: SpeedObjective) -> Point:
-    if record.speed is None or record.proxy is None:
-        missing = "speed" if record.speed is None else "proxy loss"
+    if record.speed is None or record.score is None:
+        missing = "speed" if record.speed is None else "score"
         raise RunFolderError(
             f"Trial {record.number} is marked complete but has no {missing}; the records of this "
             "run are damaged. Start the run anew in another folder."
         )
     value, low, high = record.speed.tokens_per_s(objective)
-    loss = record.proxy.bits_per_byte
-    if not (math.isfinite(value) and value > 0 and math.isfinite(loss)):
+    loss, sd = record.score.log_loss, record.score.sd
+    if not (math.isfinite(value) and value > 0 and math.isfinite(loss) and math.isfinite(sd)):
         raise RunFolderError(
             f"Trial {record.number} is marked complete but cannot be ranked: speed and loss must "
-            f"be finite and speed above zero, got {value} tokens/s and {loss} bits per byte."
+            f"be finite and speed above zero, got {value} tokens/s and a log loss of {loss} with a "
+            f"deviation of {sd}."
         )
     return Point(
         record=record,
@@ -179,13 +249,13 @@ def _point(record: TrialRecord, objective: SpeedObjective) -> Point:
         speed_low=low,
         speed_high=high,
         measured=record.measured is not None,
-        bits_per_byte=loss,
-        standard_error=record.proxy.standard_error,
+        log_loss=loss,
+        loss_sd=sd,
     )
 
 
 def _differ(a: Point, b: Point) -> bool:
-    return abs(a.bits_per_byte - b.bits_per_byte) > math.hypot(a.standard_error, b.standard_error)
+    return not loss_against(a, b).is_tie
 
 
 def _knee(members: Sequence[Point]) -> int | None:
@@ -194,19 +264,19 @@ def _knee(members: Sequence[Point]) -> int | None:
         return None
     first, last = members[0], members[-1]
     log_range = math.log(first.speed_tokens_per_s / last.speed_tokens_per_s) or 1.0
-    loss_range = (first.bits_per_byte - last.bits_per_byte) or 1.0
+    loss_range = (first.log_loss - last.log_loss) or 1.0
 
     def gain(point: Point) -> float:
         speed = math.log(point.speed_tokens_per_s / last.speed_tokens_per_s) / log_range
         # Rounded so that the two ends, 1 + 0 and 0 + 1, come out equal.
-        return round(speed + (first.bits_per_byte - point.bits_per_byte) / loss_range, 9)
+        return round(speed + (first.log_loss - point.log_loss) / loss_range, 9)
 
-    best = max(members, key=lambda point: (gain(point), -point.bits_per_byte, -point.number))
+    best = max(members, key=lambda point: (gain(point), -point.log_loss, -point.number))
     return best.number
 
 
 def _differing_recipe_fields(points: Sequence[Point]) -> tuple[str, ...]:
-    recipes = [point.proxy.recipe for point in points]
+    recipes = [point.proxy.recipe for point in points if point.proxy is not None]
     names = sorted({name for recipe in recipes for name in recipe})
     return tuple(
         name

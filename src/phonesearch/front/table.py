@@ -10,10 +10,11 @@ import pandas as pd
 
 from phonesearch.candidate.config import as_dict
 from phonesearch.device.speed import SPEED_OBJECTIVES, Span, Speed, SpeedObjective
-from phonesearch.front.pareto import Front, Point, front
+from phonesearch.front.pareto import Front, Point, front, loss_against
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import Score
 
-FRONT_SCHEMA = "phonesearch.front/1"
+FRONT_SCHEMA = "phonesearch.front/2"
 """Name and version of what `front_json` writes; the version rises when a field changes."""
 
 _WHOLE_NUMBERS = (
@@ -31,22 +32,34 @@ def trials_table(records: Sequence[TrialRecord], objective: SpeedObjective) -> p
     """One row a candidate, by trial number; what is not known of one is missing there.
 
     Columns come in one order for all runs: what became of the trial, its architecture
-    (Hugging Face names), counts, predicted times, measured times, proxy, and last the
+    (Hugging Face names), counts, predicted times, measured times, score, proxy, and last the
     predicted seconds by operator, sorted by name. Speeds of all three kinds are given,
-    `ranked_by` names the column that decided about the front.
+    `ranked_by` names the column that decided about the front. `score_log_loss` is relative: only
+    differences mean anything. `score_sd` is its own deviation, much of it shared with other
+    candidates; `loss_above_best_sd` is that of the difference, in natural log. Proxy columns are
+    empty where a candidate had no short training of its own.
 
     Raises:
         RunFolderError: As `front`.
     """
     found = front(records, objective)
     ordered = sorted(records, key=lambda record: record.number)
+    points = {point.number: point for point in found.ranked}
     operators = _operator_names(ordered)
-    frame = pd.DataFrame([_row(record, found, operators) for record in ordered])
+    frame = pd.DataFrame(
+        [_row(record, found, points.get(record.number), operators) for record in ordered]
+    )
     whole = [name for name in _WHOLE_NUMBERS if name in frame.columns]
     return frame.astype(dict.fromkeys(whole, "Int64"))
 
 
-def _row(record: TrialRecord, found: Front, operators: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _row(
+    record: TrialRecord,
+    found: Front,
+    point: Point | None,
+    operators: Sequence[tuple[str, str]],
+) -> dict[str, Any]:
+    """`point` is that of the record, where it is ranked."""
     candidate = as_dict(record.candidate)
     candidate["rope_scaling"] = _json_or_none(candidate["rope_scaling"])
     source = "measured" if record.measured is not None else "predicted"
@@ -61,6 +74,7 @@ def _row(record: TrialRecord, found: Front, operators: Sequence[tuple[str, str]]
         "ranking": _ranking(record, found),
         "on_front": any(point.number == record.number for point in found.members),
         "knee": record.number == found.knee,
+        "recommended": record.number == found.recommended,
         "ranked_by": f"{source}_{found.objective}_tokens_per_s" if record.speed else None,
         "reason": record.reason,
         "candidate_id": record.candidate_id,
@@ -71,6 +85,8 @@ def _row(record: TrialRecord, found: Front, operators: Sequence[tuple[str, str]]
         "peak_memory_bytes": record.peak_memory_bytes,
         **_speed_columns("predicted", record.predicted),
         **_speed_columns("measured", record.measured),
+        **_score_columns(record.score),
+        **_above_best(point, found),
         "proxy_bits_per_byte": proxy.bits_per_byte if proxy else None,
         "proxy_standard_error_bits_per_byte": proxy.standard_error if proxy else None,
         "proxy_passed_transition": proxy.passed_transition if proxy else None,
@@ -118,6 +134,25 @@ def _speed_columns(source: str, speed: Speed | None) -> dict[str, Any]:
     return row
 
 
+def _score_columns(score: Score | None) -> dict[str, Any]:
+    return {
+        "score_kind": score.kind if score else None,
+        "score_log_loss": score.log_loss if score else None,
+        "score_sd": score.sd if score else None,
+        "score_law": score.law if score else None,
+        "score_prior": score.prior if score else None,
+        "score_proxy": score.proxy if score else None,
+    }
+
+
+def _above_best(point: Point | None, found: Front) -> dict[str, float | None]:
+    """Of ranked candidates only: the loss of others must not be held against that of the best."""
+    if point is None or found.best is None:
+        return {"loss_above_best": None, "loss_above_best_sd": None}
+    above = loss_against(point, found.best)
+    return {"loss_above_best": above.fraction, "loss_above_best_sd": above.sd}
+
+
 def _operator_names(records: Sequence[TrialRecord]) -> list[tuple[str, str]]:
     """(phase, operator) of all records, prefill first, sorted by name."""
     prefill = {name for record in records for name in record.prefill_seconds_by_operator or ()}
@@ -147,12 +182,13 @@ def front_json(front: Front, *, settings: Mapping[str, Any]) -> dict[str, Any]:
         "schema": FRONT_SCHEMA,
         "objectives": {
             "speed": f"{front.objective}_tokens_per_s",
-            "loss": "proxy_bits_per_byte",
+            "loss": "score_log_loss",
         },
         "settings": dict(settings),
         "knee": front.knee,
         "fastest": front.fastest,
         "best_loss": front.best_loss,
+        "recommended": front.recommended,
         "ties": [list(pair) for pair in front.ties],
         "members": [_member(point, front) for point in front.members],
         "dominated": [point.number for point in front.dominated],
@@ -160,6 +196,7 @@ def front_json(front: Front, *, settings: Mapping[str, Any]) -> dict[str, Any]:
         "censored": [point.number for point in front.censored],
         "infeasible": [record.number for record in front.infeasible],
         "failed": [record.number for record in front.failed],
+        "score_kinds": list(front.score_kinds),
         "differing_recipe_fields": list(front.differing_recipe_fields),
     }
 
@@ -194,6 +231,8 @@ def _member(point: Point, front: Front) -> dict[str, Any]:
                 ("turn_s", speed.turn),
             )
         },
+        **_score_columns(record.score),
+        **_above_best(point, front),
         "proxy": {
             "bits_per_byte": proxy.bits_per_byte,
             "standard_error": proxy.standard_error,
@@ -201,6 +240,8 @@ def _member(point: Point, front: Front) -> dict[str, Any]:
             "tokens": proxy.tokens,
             "recipe": proxy.recipe,
             "candidate": proxy.proxy,
-        },
+        }
+        if proxy is not None
+        else None,
         "loss_tied_with": list(front.tied_with(point.number)),
     }

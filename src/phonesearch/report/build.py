@@ -24,12 +24,14 @@ from phonesearch.front.pareto import Front, front
 from phonesearch.onnx_export.graph import write_structure
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.proxy.result import PROXY_CAVEAT
-from phonesearch.report.data import KnownSpeed, ReportInput
+from phonesearch.report.data import KnownSpeed, QualityReport, ReportInput
+from phonesearch.report.judged import quality_report
 from phonesearch.report.write import write_results
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.measurements import MEASUREMENTS_FILE, read_measurements
 from phonesearch.study.meter import HOST
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import ScoreKind
 from phonesearch.study.settings import without_serial
 from phonesearch.study.stopwatch import Turn, predicted
 from phonesearch.study.store import read_records
@@ -37,6 +39,11 @@ from phonesearch.units import format_bytes, format_count, format_seconds
 
 _COMPARABLE = 2.0
 """Known models from half to twice the budget are shown."""
+_JUDGED_BY: dict[ScoreKind, str] = {
+    "prior": "published data alone; nothing was trained",
+    "anchors": "published data and short trainings of other architectures",
+    "each": "a short training of each",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +53,7 @@ class Built:
     folder: Path
     report: Path
     front: Front
+    quality: QualityReport | None
 
 
 def build(folder: RunFolder) -> Built:
@@ -69,9 +77,10 @@ def build(folder: RunFolder) -> Built:
         front=found,
         known=_known(folder),
         device_note=_device_note(folder, records),
-        proxy_note=_proxy_note(folder, records),
+        loss_note=_loss_note(folder, records),
         warnings=_warnings(folder, records),
         commands=_commands(folder, found),
+        quality=quality_report(folder),
     )
     try:
         write_results(folder.path, report)
@@ -81,7 +90,12 @@ def build(folder: RunFolder) -> Built:
             f"The results in {folder.path} cannot be written: {error.strerror}. No trial is "
             f"lost; free some disk space, then: phonesearch report {folder.path}"
         ) from error
-    return Built(folder=folder.path, report=folder.path / "report.html", front=found)
+    return Built(
+        folder=folder.path,
+        report=folder.path / "report.html",
+        front=found,
+        quality=report.quality,
+    )
 
 
 def _write_candidates(folder: Path, found: Front) -> None:
@@ -135,10 +149,17 @@ def _settings_rows(folder: RunFolder) -> dict[str, str]:
         "constraints": ", ".join(limits) or "none",
         "trials": str(settings.trials),
         "sampler": f"{settings.sampler}, seed {settings.seed}, batches of {settings.jobs}",
-        "proxy": f"{format_count(proxy.parameters)} non-embedding parameters, "
-        f"{format_count(proxy.tokens)} tokens",
-        "proxy data": ", ".join(proxy.data) or "sources of the Python standard library",
+        "losses judged by": _JUDGED_BY[settings.scored_by],
+        "planned pre-training": f"{proxy.horizon_tokens_per_parameter:g} tokens a parameter",
     }
+    if settings.scored_by == "anchors":
+        rows["anchors"] = str(settings.num_anchors)
+    if settings.scored_by != "prior":
+        rows["proxy"] = (
+            f"{format_count(proxy.parameters)} non-embedding parameters, "
+            f"{format_count(proxy.tokens)} tokens"
+        )
+        rows["proxy data"] = ", ".join(proxy.data) or "sources of the Python standard library"
     if settings.measure_on is not None:
         rows["front measured on"] = without_serial(settings.measure_on)
     return rows | folder.environment
@@ -193,12 +214,29 @@ def _predicted_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
     )
 
 
-def _proxy_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
+def _loss_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
+    settings = folder.settings
+    expected = (
+        "Loss is that expected after a pre-training on "
+        f"{settings.proxy.horizon_tokens_per_parameter:g} tokens a parameter, "
+        "from a law fitted to published suites and from published comparisons"
+    )
+    if settings.scored_by == "prior":
+        return (
+            f"{expected}. Nothing was trained, so it knows neither your text nor your recipe. Only "
+            "differences between candidates of this run mean anything."
+        )
+    if settings.scored_by == "anchors":
+        return (
+            f"{expected}, moved by the losses of scaled-down proxies of other architectures on "
+            f"{format_count(settings.proxy.tokens)} tokens, the same batches in the same order for "
+            f"all. {PROXY_CAVEAT}"
+        )
     proxy = next((record.proxy for record in records if record.proxy), None)
-    tokens = format_count(proxy.tokens) if proxy else format_count(folder.settings.proxy.tokens)
+    tokens = format_count(proxy.tokens) if proxy else format_count(settings.proxy.tokens)
     return (
-        "Loss is that of a scaled-down proxy of each candidate, trained on "
-        f"{tokens} tokens, the same batches in the same order for all. {PROXY_CAVEAT}"
+        f"{expected} and the loss of a scaled-down proxy of each candidate, trained on {tokens} "
+        f"tokens, the same batches in the same order for all. {PROXY_CAVEAT}"
     )
 
 
@@ -209,7 +247,7 @@ def _warnings(folder: RunFolder, records: tuple[TrialRecord, ...]) -> tuple[str,
             f"This run is not finished: {len(records)} of {folder.settings.trials} trials. "
             f"Go on with `phonesearch run --resume {folder.path}`."
         )
-    if not folder.settings.proxy.data:
+    if folder.settings.scored_by != "prior" and not folder.settings.proxy.data:
         notes.append(
             "Proxies were trained on Python sources. Code is repetitive and overstates what "
             "attention is worth; for a real decision pass your own text with --data."
@@ -220,12 +258,13 @@ def _warnings(folder: RunFolder, records: tuple[TrialRecord, ...]) -> tuple[str,
 def _commands(folder: RunFolder, found: Front) -> dict[str, str]:
     path = folder.path
     commands = {}
-    if found.knee is not None:
-        commands["Config of the knee, for your trainer"] = (
-            f"phonesearch export {path} --knee --to hf --out my-model"
+    if found.recommended is not None:
+        chosen = f"phonesearch export {path} --trial {found.recommended}"
+        commands["Config of the recommended candidate, for your trainer"] = (
+            f"{chosen} --to hf --out my-model"
         )
         commands["Its int4 package for onnxruntime-genai"] = (
-            f"phonesearch export {path} --knee --to onnx --out my-model-onnx"
+            f"{chosen} --to onnx --out my-model-onnx"
         )
     more = max(folder.settings.trials * 2, len(found.ranked) + 12)
     commands["More candidates, added to this run"] = (

@@ -10,6 +10,7 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.device.speed import SpeedObjective
 from phonesearch.front.pareto import Front, Point
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.score import ScoreKind
 from phonesearch.units import format_count
 
 Kind = Literal["front", "dominated", "censored", "infeasible", "failed", "known"]
@@ -26,7 +27,7 @@ OBJECTIVE_NAMES: dict[SpeedObjective, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSpeed:
-    """A released model at its predicted speed; its proxy loss is not known."""
+    """A released model at its predicted speed; its loss is not known."""
 
     name: str
     num_parameters: int
@@ -36,6 +37,49 @@ class KnownSpeed:
     """Low end of the prediction interval, tokens/s."""
     high: float
     """High end of the prediction interval, tokens/s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorRow:
+    """A short training that other architectures are judged by. Its figures are None where it
+    failed."""
+
+    shape: str
+    """The architecture in words."""
+    bits_per_byte: float | None
+    standard_error: float | None
+    """Of `bits_per_byte`."""
+    copy_gap_nats: float | None
+    passed: bool
+    """The copying transition; where it has not, no candidate is judged by it."""
+    tokens: int | None
+    seconds: float | None
+    left_out_error: float | None
+    """Observed log loss less that predicted from the other anchors; None where it is not used."""
+    left_out_sd: float | None
+    """Of `left_out_error`, as the model expects it."""
+    reason: str | None = None
+    """Why it failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityReport:
+    """What is known of how the losses of a run were judged."""
+
+    kind: ScoreKind
+    anchors: tuple[AnchorRow, ...]
+    """Empty unless `kind` is `anchors`."""
+    leave_one_out_rms: float | None
+    """Root mean square of the anchors' `left_out_error`; None where there are too few."""
+    horizon_tokens_per_parameter: float
+    """Of the planned training."""
+    notes: tuple[str, ...]
+    """What the judgement cannot tell, one sentence or two each."""
+
+    @property
+    def num_used(self) -> int:
+        """Anchors that candidates are judged by."""
+        return sum(anchor.passed and anchor.reason is None for anchor in self.anchors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +98,14 @@ class ReportInput:
     """Released models of comparable size; may be empty."""
     device_note: str
     """Where the speeds come from: profile, engine and hash, or the machine that measured."""
-    proxy_note: str
-    """What was trained, and on what."""
+    loss_note: str
+    """Where the losses come from: what was trained, and on what."""
     warnings: tuple[str, ...]
     """What the reader must know before trusting a number."""
     commands: Mapping[str, str]
     """What to type next: purpose to command line."""
+    quality: QualityReport | None = None
+    """None where it was not looked up; the page then shows the scores alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +187,7 @@ def strip_rows(report: ReportInput) -> tuple[StripRow, ...]:
         hover = (
             f"{model.name}, {size} parameters",
             f"{rate_with_interval(model.tokens_per_s, model.low, model.high)} (predicted)",
-            "proxy loss not known",
+            "loss not known",
         )
         mark = Mark(tokens_per_s=model.tokens_per_s, low=model.low, high=model.high, hover=hover)
         rows.append(StripRow(kind="known", label=f"{model.name} ({size})", marks=(mark,)))
@@ -168,25 +214,16 @@ def _mark(record: TrialRecord, objective: SpeedObjective) -> Mark:
     return Mark(tokens_per_s=value, low=low, high=high, hover=hover)
 
 
-def point_hover(point: Point, front: Front) -> tuple[str, ...]:
-    """Lines that describe one point; the first is its title."""
-    source = "measured" if point.measured else "predicted"
-    rate = rate_with_interval(point.speed_tokens_per_s, point.speed_low, point.speed_high)
-    roles = roles_of(point.number, front)
-    return (
-        f"#{point.number}" + (f" ({', '.join(roles)})" if roles else ""),
-        f"{OBJECTIVE_NAMES[front.objective]}: {rate} ({source})",
-        f"proxy loss: {point.bits_per_byte:.4f} ± {point.standard_error:.4f} bits per byte",
-        shape(point.record.candidate),
-        f"{format_count(point.record.num_parameters)} parameters",
-    )
-
-
 def roles_of(number: int, front: Front) -> tuple[str, ...]:
     """What a member of the front stands out by."""
     if len(front.members) == 1 and number == front.fastest:
         return ("only member",)
-    roles = (("fastest", front.fastest), ("knee", front.knee), ("lowest loss", front.best_loss))
+    roles = (
+        ("recommended", front.recommended),
+        ("fastest", front.fastest),
+        ("knee", front.knee),
+        ("lowest loss", front.best_loss),
+    )
     return tuple(name for name, holder in roles if holder == number)
 
 
@@ -279,11 +316,6 @@ def speed_axis_title(report: ReportInput) -> str:
     held = coverage(report)
     interval = f", {held} interval" if held else ""
     return f"{OBJECTIVE_NAMES[report.objective]}, tokens/s ({sources(report)}{interval})"
-
-
-def loss_axis_title() -> str:
-    """Name, unit and interval of the losses."""
-    return "proxy loss, bits per byte (small stand-in, ± 1 standard error)"
 
 
 def format_rate(tokens_per_s: float) -> str:

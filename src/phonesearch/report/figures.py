@@ -14,12 +14,12 @@ from phonesearch.report.data import (
     ReportInput,
     dimensions,
     operator_names,
-    point_hover,
     roles_of,
     scatter_groups,
     varied_dimensions,
 )
 from phonesearch.report.look import COLOURS, LEGEND, SYMBOLS, empty_figure, hover, operator_colours
+from phonesearch.report.loss import drawn_loss, point_hover
 
 
 def history_figure(report: ReportInput) -> go.Figure:
@@ -43,7 +43,7 @@ def history_figure(report: ReportInput) -> go.Figure:
     )
     for group in reversed(scatter_groups(report.front)):
         for row, values in (
-            (2, [point.bits_per_byte for point in group.points]),
+            (2, [drawn_loss(point, report.front) for point in group.points]),
             (3, [point.speed_tokens_per_s for point in group.points]),
         ):
             figure.add_trace(
@@ -58,7 +58,9 @@ def history_figure(report: ReportInput) -> go.Figure:
                     },
                     name=group.label,
                     showlegend=row == 2,
-                    **hover([point_hover(point, report.front) for point in group.points]),
+                    **hover(
+                        [point_hover(point, report.front, report.quality) for point in group.points]
+                    ),
                 ),
                 row=row,
                 col=1,
@@ -66,7 +68,7 @@ def history_figure(report: ReportInput) -> go.Figure:
     figure.update_yaxes(
         title_text="share of final<br>area", tickformat=".0%", range=[0, 1.05], row=1
     )
-    figure.update_yaxes(title_text="proxy loss,<br>bits per byte", row=2)
+    figure.update_yaxes(title_text="expected loss<br>above best, %", row=2)
     speed = OBJECTIVE_NAMES[report.objective].replace(" speed", "<br>speed")
     figure.update_yaxes(title_text=f"{speed},<br>tokens/s", row=3)
     figure.update_xaxes(title_text="trial", row=3)
@@ -148,7 +150,7 @@ def shape_figure(report: ReportInput) -> go.Figure | None:
             texts = hover([(f"#{point.number}",) for point in group.points])
             for offset in (1, 2):
                 y = [
-                    point.bits_per_byte if offset == 1 else point.speed_tokens_per_s
+                    drawn_loss(point, report.front) if offset == 1 else point.speed_tokens_per_s
                     for point in group.points
                 ]
                 figure.add_trace(
@@ -169,7 +171,7 @@ def shape_figure(report: ReportInput) -> go.Figure | None:
         figure.update_yaxes(showticklabels=column == 0, row=3 * block + 1, col=column + 1)
         figure.update_yaxes(showticklabels=column == 0, row=3 * block + 2, col=column + 1)
     for block in range(blocks):
-        figure.update_yaxes(title_text="loss", row=3 * block + 1, col=1)
+        figure.update_yaxes(title_text="loss, %", row=3 * block + 1, col=1)
         figure.update_yaxes(title_text="tokens/s", row=3 * block + 2, col=1)
     figure.update_layout(
         height=50 + 320 * blocks,

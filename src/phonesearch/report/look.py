@@ -23,6 +23,7 @@ COLOURS: dict[Kind, str] = {
 }
 """After Okabe and Ito: told apart with any colour vision, on white and on black."""
 KNEE_COLOUR = "#d55e00"
+RECOMMENDED_COLOUR = "#12805f"
 OPERATOR_COLOURS = (
     "#0b84c9",
     "#e69f00",

@@ -8,6 +8,7 @@ from importlib import resources
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from phonesearch.front.pareto import Point, loss_against
 from phonesearch.report.data import (
     OBJECTIVE_NAMES,
     ReportInput,
@@ -17,13 +18,16 @@ from phonesearch.report.data import (
     sources,
 )
 from phonesearch.report.figures import history_figure, operator_figure, shape_figure
+from phonesearch.report.judged import judged_section
 from phonesearch.report.look import operator_colours
+from phonesearch.report.loss import format_difference, how_judged, is_untrained, judged_by
 from phonesearch.report.scatter import pareto_figure
 from phonesearch.report.summary import caveats, found, warnings
 from phonesearch.report.tables import (
     escape,
     facts_table,
     front_table,
+    prose,
     reasons_table,
     shape_table,
     trials_list,
@@ -36,6 +40,7 @@ def report_page(report: ReportInput) -> str:
     sections = [
         _head(report),
         _front_section(report),
+        judged_section(report),
         _shape_section(report),
         _operator_section(report),
         _search_section(report),
@@ -48,7 +53,11 @@ def report_page(report: ReportInput) -> str:
 
 def pareto_page(report: ReportInput) -> str:
     """The scatter alone as HTML, as self-contained as the report."""
-    body = f"<h1>{escape(report.name)}</h1>" + _figure("pareto", pareto_figure(report))
+    body = (
+        f"<h1>{escape(report.name)}</h1>"
+        + _judged(report)
+        + _figure("pareto", pareto_figure(report))
+    )
     return _page(report.name, body + _list(caveats(report)))
 
 
@@ -80,23 +89,34 @@ def _figure(name: str, figure: go.Figure) -> str:
 
 
 def _paragraphs(texts: tuple[str, ...], css: str = "") -> str:
-    return "".join(f'<p class="{css}">{escape(text)}</p>' for text in texts)
+    return "".join(f'<p class="{css}">{prose(text)}</p>' for text in texts)
 
 
 def _list(texts: tuple[str, ...]) -> str:
-    return '<ul class="soft">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+    return '<ul class="soft">' + "".join(f"<li>{prose(text)}</li>" for text in texts) + "</ul>"
 
 
 def _head(report: ReportInput) -> str:
     asked = [report.settings[name] for name in ("device", "budget") if name in report.settings]
     if "front measured on" in report.settings:
         asked.append(f"front measured on {report.settings['front measured on']}")
-    sub = " · ".join([*asked, f"{OBJECTIVE_NAMES[report.objective]} against proxy loss"])
+    sub = " · ".join([*asked, f"{OBJECTIVE_NAMES[report.objective]} against expected loss"])
     warned = "".join(f'<div class="warn">{escape(text)}</div>' for text in warnings(report))
     return (
-        f'<h1>{escape(report.name)}</h1><p class="sub">{escape(sub)}</p>{warned}'
+        f'<h1>{escape(report.name)}</h1><p class="sub">{escape(sub)}</p>{_judged(report)}{warned}'
         f'<div class="found">{_paragraphs(found(report))}</div>{_tiles(report)}'
     )
+
+
+def _judged(report: ReportInput) -> str:
+    """What losses come from; that nothing was trained must meet the eye."""
+    front, quality = report.front, report.quality
+    if not front.ranked and quality is None:
+        return ""
+    badge = ""
+    if is_untrained(front, quality):
+        badge = f'<span class="badge untrained">{escape(judged_by(front, quality))}</span> '
+    return f'<p class="judged">{badge}{prose(how_judged(front, quality))}</p>'
 
 
 def _tiles(report: ReportInput) -> str:
@@ -116,30 +136,45 @@ def _tiles(report: ReportInput) -> str:
         (f"{len(front.members)} of {len(report.records)}", "candidates on the front"),
         (spent, "of evaluation" + (f"; {', '.join(parts)}" if parts else "")),
     ]
-    knee = [point for point in front.members if point.number == front.knee]
-    if knee:
-        rate = format_rate(knee[0].speed_tokens_per_s)
-        source = "measured" if knee[0].measured else "predicted"
-        what = "only member" if len(front.members) == 1 else "knee"
-        tiles.append((f"#{front.knee}", f"{what}: {rate} tokens/s {source}"))
-        tiles.append(
-            (
-                f"{knee[0].bits_per_byte:.4f}",
-                f"its proxy loss, ± {knee[0].standard_error:.4f} bits per byte",
-            )
-        )
+    if len(front.members) == 1:
+        tiles.append(_tile("only member", front.members[0], report))
+    elif front.recommended == front.knee:
+        tiles += [
+            _tile("recommended, and the knee", point, report)
+            for point in front.members
+            if point.number == front.knee
+        ]
+    else:
+        tiles += [
+            _tile(what, point, report)
+            for what, number in (("recommended", front.recommended), ("knee", front.knee))
+            for point in front.members
+            if point.number == number
+        ]
     boxes = "".join(
-        f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>'
+        f'<div class="tile"><b>{escape(big)}</b><span>{prose(small)}</span></div>'
         for big, small in tiles
     )
     return f'<div class="tiles">{boxes}</div>'
 
 
+def _tile(what: str, point: Point, report: ReportInput) -> tuple[str, str]:
+    best = report.front.members[-1]
+    source = "measured" if point.measured else "predicted"
+    loss = "lowest expected loss"
+    if point.number != best.number:
+        loss = f"{format_difference(loss_against(point, best))} expected loss"
+    rate = format_rate(point.speed_tokens_per_s)
+    return f"#{point.number}", f"{what}: {rate} tokens/s {source}, {loss}"
+
+
 def _front_section(report: ReportInput) -> str:
     table = front_table(report) if report.front.members else ""
     note = (
-        "Right is faster, down is better. Bars are the speed interval and one standard error of "
-        "the loss; hover over a point for its architecture."
+        "Right is faster, down is better. Loss is drawn as difference of log loss to the best, "
+        "times 100: percent, as long as it is small. Bars are the speed interval and one standard "
+        "deviation of that difference, so the best has none. Hover over a point for its "
+        "architecture and what its loss is made of."
     )
     if not all(group.bars for group in scatter_groups(report.front)):
         note += " For clarity only the front has bars."
@@ -154,10 +189,12 @@ def _shape_section(report: ReportInput) -> str:
     if not report.front.members:
         return ""
     figure = shape_figure(report)
+    judged = judged_by(report.front, report.quality)
     speed = f"{OBJECTIVE_NAMES[report.objective]} (tokens/s, {sources(report)})"
     drawn = (
-        f'<p class="soft">Proxy loss (bits per byte) and {speed} against each dimension that '
-        f'differs between ranked candidates:</p><div class="wide">{_figure("shapes", figure)}</div>'
+        f'<p class="soft">Expected loss above the best (%, {escape(judged)}) and {speed} against '
+        "each dimension that differs between ranked candidates:</p>"
+        f'<div class="wide">{_figure("shapes", figure)}</div>'
         if figure
         else ""
     )
@@ -202,7 +239,7 @@ def _search_section(report: ReportInput) -> str:
     figure = _figure("history", history_figure(report)) if ranked else ""
     note = (
         '<p class="soft">The upper curve is the area that the candidates found so far dominate, '
-        "as a share of that at the end (log speed times loss). Where it is still rising, more "
+        "as a share of that at the end (log speed times log loss). Where it is still rising, more "
         "trials may find better candidates.</p>"
         if ranked
         else ""

@@ -9,18 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from phonesearch.front.pareto import Front
 from phonesearch.report.data import (
     Group,
     Kind,
     ReportInput,
     labelled,
-    loss_axis_title,
     scatter_groups,
     speed_axis_title,
     strip_rows,
     strip_title,
 )
-from phonesearch.report.look import COLOURS, KNEE_COLOUR
+from phonesearch.report.look import COLOURS, KNEE_COLOUR, RECOMMENDED_COLOUR
+from phonesearch.report.loss import drawn_loss, drawn_loss_sd, loss_axis_title
 
 _MARKERS: dict[Kind, str] = {
     "front": "o",
@@ -34,6 +35,13 @@ _MARKERS: dict[Kind, str] = {
 
 def pareto_png(report: ReportInput) -> bytes:
     """Content of a PNG file, 1500 pixels wide: the same data as the scatter of the page."""
+    content = BytesIO()
+    pareto_picture(report).savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
+
+
+def pareto_picture(report: ReportInput) -> Figure:
+    """What `pareto_png` writes, before it is rendered."""
     rows = strip_rows(report)
     strip_inches = 0.24 * len(rows) + 0.3 if rows else 0.0
     figure = Figure(figsize=(10, 6.2 + strip_inches), dpi=150, layout="constrained")
@@ -46,9 +54,7 @@ def pareto_png(report: ReportInput) -> bytes:
     _draw_scatter(upper, report)
     lower.set_xlabel(speed_axis_title(report))
     figure.suptitle(report.name.replace("$", r"\$"), x=0.01, ha="left", fontsize=12)
-    content = BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return figure
 
 
 def _draw_scatter(axes: Axes, report: ReportInput) -> None:
@@ -56,48 +62,52 @@ def _draw_scatter(axes: Axes, report: ReportInput) -> None:
     if len(front.members) > 1:
         axes.plot(
             [point.speed_tokens_per_s for point in front.members],
-            [point.bits_per_byte for point in front.members],
+            [drawn_loss(point, front) for point in front.members],
             drawstyle="steps-post",
             color=COLOURS["front"],
             linewidth=1,
             linestyle=":",
         )
     for group in scatter_groups(front):
-        _draw_group(axes, group)
+        _draw_group(axes, group, front)
     for point in front.members:
         if point.number in labelled(front):
             axes.annotate(
                 f"#{point.number}",
-                (point.speed_tokens_per_s, point.bits_per_byte),
-                xytext=(6, -11),
+                (point.speed_tokens_per_s, drawn_loss(point, front)),
+                xytext=(11, -15) if point.number in (front.knee, front.recommended) else (6, -11),
                 textcoords="offset points",
                 fontsize=8,
             )
-        if point.number == front.knee and len(front.members) > 1:
-            axes.plot(
-                point.speed_tokens_per_s,
-                point.bits_per_byte,
-                "o",
-                markersize=15,
-                markerfacecolor="none",
-                markeredgecolor=KNEE_COLOUR,
-                markeredgewidth=2,
-                label=f"knee (#{point.number})",
-            )
+        for role, number, marker, size, colour in (
+            ("knee", front.knee, "o", 15, KNEE_COLOUR),
+            ("recommended", front.recommended, "s", 18, RECOMMENDED_COLOUR),
+        ):
+            if point.number == number and len(front.members) > 1:
+                axes.plot(
+                    point.speed_tokens_per_s,
+                    drawn_loss(point, front),
+                    marker,
+                    markersize=size,
+                    markerfacecolor="none",
+                    markeredgecolor=colour,
+                    markeredgewidth=2,
+                    label=f"{role} (#{point.number})",
+                )
     if scatter_groups(front):
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, frameon=False, fontsize=9)
     else:
         axes.text(0.5, 0.5, "no candidate has a loss", transform=axes.transAxes, ha="center")
         axes.set_yticks([])
-    axes.set_ylabel(loss_axis_title())
+    axes.set_ylabel(loss_axis_title(front, report.quality))
     _plain(axes)
 
 
-def _draw_group(axes: Axes, group: Group) -> None:
+def _draw_group(axes: Axes, group: Group, front: Front) -> None:
     on_front = group.kind == "front"
     points = group.points
     speeds = [point.speed_tokens_per_s for point in points]
-    losses = [point.bits_per_byte for point in points]
+    losses = [drawn_loss(point, front) for point in points]
     bars: dict[str, Any] = {}
     if group.bars:
         bars = {
@@ -105,7 +115,7 @@ def _draw_group(axes: Axes, group: Group) -> None:
                 [point.speed_tokens_per_s - point.speed_low for point in points],
                 [point.speed_high - point.speed_tokens_per_s for point in points],
             ],
-            "yerr": [point.standard_error for point in points],
+            "yerr": [drawn_loss_sd(point, front) for point in points],
         }
     drawn = axes.errorbar(
         speeds,

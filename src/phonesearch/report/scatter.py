@@ -14,8 +14,6 @@ from phonesearch.report.data import (
     Mark,
     ReportInput,
     labelled,
-    loss_axis_title,
-    point_hover,
     scatter_groups,
     speed_axis_title,
     strip_rows,
@@ -25,11 +23,13 @@ from phonesearch.report.look import (
     COLOURS,
     KNEE_COLOUR,
     LEGEND,
+    RECOMMENDED_COLOUR,
     SYMBOLS,
     empty_figure,
     faded,
     hover,
 )
+from phonesearch.report.loss import drawn_loss, drawn_loss_sd, loss_axis_title, point_hover
 
 _ROW_HEIGHT_PX = 24
 _SCATTER_HEIGHT_PX = 460
@@ -42,10 +42,13 @@ def pareto_figure(report: ReportInput) -> go.Figure:
     if len(front.members) > 1:
         figure.add_trace(_staircase(front))
     for group in scatter_groups(front):
-        figure.add_trace(_group_trace(group, front))
+        figure.add_trace(_group_trace(group, report))
     knee = [point for point in front.members if point.number == front.knee]
     if knee and len(front.members) > 1:
         figure.add_trace(_knee_trace(knee[0], front))
+    recommended = [point for point in front.members if point.number == front.recommended]
+    if recommended and len(front.members) > 1:
+        figure.add_trace(_recommended_trace(recommended[0], front))
     rows = strip_rows(report)
     strip_px = _ROW_HEIGHT_PX * len(rows) + 34 if rows else 0
     total_px = _SCATTER_HEIGHT_PX + strip_px
@@ -54,10 +57,9 @@ def pareto_figure(report: ReportInput) -> go.Figure:
         height=total_px + 130,
         xaxis={"title": {"text": speed_axis_title(report)}, "anchor": "y2" if rows else "y"},
         yaxis={
-            "title": {"text": loss_axis_title()},
+            "title": {"text": _lines(loss_axis_title(front, report.quality))},
             "domain": [split, 1],
             "automargin": True,
-            "hoverformat": ".4f",
         },
         legend=LEGEND,
     )
@@ -102,7 +104,7 @@ def _note(figure: go.Figure, text: str, *, x: float, y: float, anchor: tuple[str
 def _staircase(front: Front) -> go.Scatter:
     return go.Scatter(
         x=[point.speed_tokens_per_s for point in front.members],
-        y=[point.bits_per_byte for point in front.members],
+        y=[drawn_loss(point, front) for point in front.members],
         mode="lines",
         line={"shape": "hv", "color": COLOURS["front"], "width": 1.5, "dash": "dot"},
         hoverinfo="skip",
@@ -110,7 +112,8 @@ def _staircase(front: Front) -> go.Scatter:
     )
 
 
-def _group_trace(group: Group, front: Front) -> go.Scatter:
+def _group_trace(group: Group, report: ReportInput) -> go.Scatter:
+    front = report.front
     on_front = group.kind == "front"
     labels = labelled(front) if on_front else ()
     colour = COLOURS[group.kind]
@@ -123,7 +126,7 @@ def _group_trace(group: Group, front: Front) -> go.Scatter:
     }
     return go.Scatter(
         x=[point.speed_tokens_per_s for point in points],
-        y=[point.bits_per_byte for point in points],
+        y=[drawn_loss(point, front) for point in points],
         mode="markers+text" if on_front else "markers",
         text=[f"#{point.number}" if point.number in labels else "" for point in points],
         textposition="bottom right",
@@ -143,11 +146,11 @@ def _group_trace(group: Group, front: Front) -> go.Scatter:
         error_y={
             **bar,
             "type": "data",
-            "array": [point.standard_error for point in points],
+            "array": [drawn_loss_sd(point, front) for point in points],
             "color": colour,
         },
         name=group.label,
-        **hover([point_hover(point, front) for point in points]),
+        **hover([point_hover(point, front, report.quality) for point in points]),
     )
 
 
@@ -155,7 +158,7 @@ def _knee_trace(point: Point, front: Front) -> go.Scatter:
     ends = (front.fastest, front.best_loss)
     return go.Scatter(
         x=[point.speed_tokens_per_s],
-        y=[point.bits_per_byte],
+        y=[drawn_loss(point, front)],
         mode="markers",
         marker={
             "symbol": "circle-open",
@@ -166,6 +169,26 @@ def _knee_trace(point: Point, front: Front) -> go.Scatter:
         name=f"knee (#{point.number})" + (", no bend" if point.number in ends else ""),
         hoverinfo="skip",
     )
+
+
+def _recommended_trace(point: Point, front: Front) -> go.Scatter:
+    return go.Scatter(
+        x=[point.speed_tokens_per_s],
+        y=[drawn_loss(point, front)],
+        mode="markers",
+        marker={
+            "symbol": "square-open",
+            "size": 24,
+            "line": {"width": 2.5},
+            "color": RECOMMENDED_COLOUR,
+        },
+        name=f"recommended (#{point.number})",
+        hoverinfo="skip",
+    )
+
+
+def _lines(text: str) -> str:
+    return html.escape(text).replace("\n", "<br>")
 
 
 def _strip_trace(label: str, kind: Kind, marks: Sequence[Mark]) -> go.Scatter:

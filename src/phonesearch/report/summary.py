@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from phonesearch.front.pareto import Front, Point
+from phonesearch.front.pareto import Front, Point, loss_against
 from phonesearch.report.data import (
     OBJECTIVE_NAMES,
     ReportInput,
     format_rate,
 )
+from phonesearch.report.loss import format_difference, format_sd, loss_in_words
 from phonesearch.units import format_count
 
 _EQUAL = 1.025
@@ -23,22 +24,18 @@ def found(report: ReportInput) -> tuple[str, ...]:
         only = front.members[0]
         return (
             f"One candidate, {_named(only)}, has both the best {OBJECTIVE_NAMES[front.objective]} "
-            f"and the lowest proxy loss ({only.bits_per_byte:.4f} bits per byte).",
+            "and the lowest expected loss.",
         )
     fast, good = front.members[0], front.members[-1]
     ratio = fast.speed_tokens_per_s / good.speed_tokens_per_s
-    cost = fast.bits_per_byte / good.bits_per_byte - 1
+    cost = loss_against(fast, good)
     sentences = [
         f"{_equal_parameters(front)}, the fastest candidate on the front, "
         f"{_named(fast)}, is {ratio:.2f} times as fast as the slowest, {_named(good)}, "
-        f"for {cost:+.1%} proxy loss."
+        f"for {cost.fraction * 100:.1f} % {format_sd(cost.sd)} more expected loss.",
+        _recommended(front),
+        _knee(front),
     ]
-    if (fast.number, good.number) in front.ties:
-        sentences.append(
-            "That difference in loss is within its uncertainty: these trainings do not show "
-            "that the fast one is worse."
-        )
-    sentences.append(_knee(front))
     if front.ties:
         sentences.append(
             f"{len(front.ties)} of {len(front.members) * (len(front.members) - 1) // 2} pairs on "
@@ -82,6 +79,25 @@ def _equal_parameters(front: Front) -> str:
     return f"At {format_count(min(counts))} to {format_count(max(counts))} parameters"
 
 
+def _recommended(front: Front) -> str:
+    """The fastest of those that cannot be told from the best."""
+    chosen = next(point for point in front.members if point.number == front.recommended)
+    if chosen.number == front.best_loss:
+        return (
+            f"Recommended is {_named(chosen)}: it has the lowest loss, and that of each faster one "
+            "is higher by more than its uncertainty."
+        )
+    if chosen.number == front.fastest:
+        return (
+            "That difference in loss is within its uncertainty: nothing shows that the fastest "
+            f"one is worse, so #{chosen.number} is recommended."
+        )
+    return (
+        f"Recommended is {_named(chosen)}: the fastest whose loss cannot be told from the lowest "
+        f"({loss_in_words(chosen, front)})."
+    )
+
+
 def _knee(front: Front) -> str:
     if front.knee in (front.fastest, front.best_loss):
         return (
@@ -91,30 +107,35 @@ def _knee(front: Front) -> str:
     knee = next(point for point in front.members if point.number == front.knee)
     return (
         f"The knee, farthest beyond the line between the two ends, is {_named(knee)} at "
-        f"{knee.bits_per_byte:.4f} bits per byte."
+        f"{format_difference(loss_against(knee, front.members[-1]))} loss above the lowest."
     )
 
 
 def warnings(report: ReportInput) -> tuple[str, ...]:
     """Those given, and those that the front itself calls for."""
-    differing = report.front.differing_recipe_fields
-    if not differing:
-        return report.warnings
-    return (
-        f"The proxies were not all trained alike: {', '.join(differing)} differ. Their losses "
-        "must not be compared, so do not rely on this front.",
-        *report.warnings,
-    )
+    differing, kinds = report.front.differing_recipe_fields, report.front.score_kinds
+    own = []
+    if len(kinds) > 1:
+        own.append(
+            f"Losses were judged in different ways: {', '.join(kinds)}. They must not be compared, "
+            "so do not rely on this front."
+        )
+    if differing:
+        own.append(
+            f"The proxies were not all trained alike: {', '.join(differing)} differ. Their losses "
+            "must not be compared, so do not rely on this front."
+        )
+    return (*own, *report.warnings)
 
 
 def caveats(report: ReportInput) -> tuple[str, ...]:
     """How to read the numbers: where they come from, and what they do not say."""
-    lines = [report.device_note, report.proxy_note]
+    lines = [report.device_note, report.loss_note]
     if report.front.near:
         numbers = ", ".join(f"#{number}" for number in report.front.near)
         lines.append(
-            f"Dominated, but within the uncertainty of the loss: {numbers}. With another "
-            "training seed they might be on the front."
+            f"Dominated, but within the uncertainty of the loss: {numbers}. They "
+            "may be on the front."
         )
     if report.front.censored:
         numbers = ", ".join(f"#{point.number}" for point in report.front.censored)

@@ -49,7 +49,7 @@ def open_study(folder: RunFolder) -> optuna.Study:
         ) from error
     with warnings.catch_warnings():  # the names are for optuna-dashboard; nothing here reads them
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([f"{folder.settings.speed}_tokens_per_s", "proxy_bits_per_byte"])
+        study.set_metric_names([f"{folder.settings.speed}_tokens_per_s", "log_loss"])
     return study
 
 
@@ -70,9 +70,9 @@ def keep(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) ->
 
 def end(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) -> None:
     """Tell Optuna the objectives of a stored record, or that it has none."""
-    speed, proxy = record.speed, record.proxy
-    if record.state == "complete" and speed is not None and proxy is not None:
-        study.tell(record.number, (speed.tokens_per_s(objective)[0], proxy.bits_per_byte))
+    speed, score = record.speed, record.score
+    if record.state == "complete" and speed is not None and score is not None:
+        study.tell(record.number, (speed.tokens_per_s(objective)[0], score.log_loss))
     else:
         study.tell(record.number, state=TrialState.FAIL)
 
