@@ -25,7 +25,7 @@ from phonesearch.onnx_export.graph import write_structure
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.proxy.result import PROXY_CAVEAT
 from phonesearch.report.data import KnownSpeed, QualityReport, ReportInput
-from phonesearch.report.judged import quality_report
+from phonesearch.report.losses import quality_report
 from phonesearch.report.write import write_results
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.measurements import MEASUREMENTS_FILE, read_measurements

@@ -1,79 +1,155 @@
-"""How the losses of a run were judged, from its folder."""
+"""The section of the page on how losses were judged: what each is made of, and the anchors."""
 
 from __future__ import annotations
 
-import math
-from typing import Final
+from collections.abc import Sequence
 
-from phonesearch.candidate.config import Candidate, candidate_id
-from phonesearch.report.data import AnchorRow, QualityReport
-from phonesearch.study.anchors import Anchor, read_anchors
-from phonesearch.study.folder import RunFolder
-from phonesearch.study.judge import left_out, make_judge
-
-_NOTES: Final = (
-    "Losses are relative, and expectations: no model of this size was trained.",
-    "Depth against width is judged by the law of published losses alone; short trainings are biased "
-    "there. The law rests on gated networks of 50M to 2B parameters.",
-    "That an effect in a model of a third of a million parameters is there at full size, no laptop "
-    "can show. `docs/proxy.md` has what was tried.",
-    "Loss is not accuracy on tasks, and all candidates are taken to be trained equally well.",
+from phonesearch.front.pareto import Point
+from phonesearch.report.data import AnchorRow, QualityReport, ReportInput
+from phonesearch.report.loss import (
+    PART_NAMES,
+    above_best,
+    format_percent,
+    format_sd,
+    how_judged,
+    judged_by,
+    parts_above_best,
 )
+from phonesearch.report.tables import escape, name_cell, prose, row, table
+from phonesearch.units import format_count, format_seconds
 
 
-def quality_report(folder: RunFolder) -> QualityReport:
-    """Kind, anchors with what the others say of each, and what to bear in mind.
-
-    Raises:
-        InvalidFileError: If the file of anchors is damaged.
-    """
-    settings = folder.settings
-    anchors = read_anchors(folder.path) if settings.scored_by == "anchors" else ()
-    trained = [anchor.trained for anchor in anchors if anchor.trained is not None]
-    judge = make_judge(settings, trained)
-    errors = {one.architecture: (one.error, one.sd) for one in left_out(judge, trained)}
-    rms = None
-    if errors:
-        rms = math.sqrt(sum(error**2 for error, _ in errors.values()) / len(errors))
-    return QualityReport(
-        kind=settings.scored_by,
-        anchors=tuple(_row(anchor, errors) for anchor in anchors),
-        leave_one_out_rms=rms,
-        horizon_tokens_per_parameter=settings.proxy.horizon_tokens_per_parameter,
-        notes=_NOTES,
-    )
-
-
-def _row(anchor: Anchor, errors: dict[str, tuple[float, float]]) -> AnchorRow:
-    candidate, loss = anchor.candidate, anchor.trained
-    shape = (
-        f"{candidate.ffn_type} {candidate.hidden_act}, feed-forward "
-        f"{candidate.intermediate_size / candidate.hidden_size:.2f} x width, "
-        f"{candidate.num_attention_heads}/{candidate.num_key_value_heads} heads of "
-        f"{candidate.head_dim}, {'tied' if candidate.tie_word_embeddings else 'untied'}"
-    )
-    if loss is None:
-        return AnchorRow(
-            shape=shape,
-            bits_per_byte=None,
-            standard_error=None,
-            copy_gap_nats=None,
-            passed=False,
-            tokens=None,
-            seconds=None,
-            left_out_error=None,
-            left_out_sd=None,
-            reason=anchor.reason,
+def judged_section(report: ReportInput) -> str:
+    """HTML of the section; empty where nothing is ranked and nothing is known."""
+    quality, front = report.quality, report.front
+    if quality is None and not front.members:
+        return ""
+    sentences = [how_judged(front, quality)]
+    if quality is not None:
+        sentences.append(
+            "Losses are those expected after a pre-training on "
+            f"{quality.horizon_tokens_per_parameter:g} tokens a parameter."
         )
-    error, sd = errors.get(candidate_id(Candidate(**loss.proxy)), (None, None))
-    return AnchorRow(
-        shape=shape,
-        bits_per_byte=loss.bits_per_byte,
-        standard_error=loss.standard_error,
-        copy_gap_nats=loss.copy_gap_nats,
-        passed=loss.passed_transition,
-        tokens=loss.tokens,
-        seconds=loss.seconds,
-        left_out_error=error,
-        left_out_sd=sd,
+    return (
+        f'<h2>How loss was judged</h2><p class="soft">{prose(" ".join(sentences))}</p>'
+        f"{_parts(report)}{_anchors(quality)}{_notes(quality)}"
     )
+
+
+def _parts(report: ReportInput) -> str:
+    front = report.front
+    if not front.members:
+        return ""
+    return (
+        "<h3>What each loss is made of</h3>"
+        '<p class="soft">Each is a difference of log loss to the best, times 100, which is percent '
+        "as long as it is small. The parts add up to the sum, which the figure shows; ± is one "
+        "standard deviation of that difference, so the best has none.</p>"
+        f"{parts_table(report)}"
+    )
+
+
+def parts_table(report: ReportInput) -> str:
+    """The expected loss of every member by its parts, fastest first."""
+    front = report.front
+    names = _part_names(front.members)
+    judged = escape(judged_by(front, report.quality))
+    head = [
+        ("candidate", ""),
+        *((f"{name}, %", "number") for name in names),
+        (f'sum, %<small class="judged">{judged}</small>', "number"),
+        ("± sd, %", "number"),
+    ]
+    rows = []
+    for point in front.members:
+        parts = parts_above_best(point, front)
+        values = (parts.law, parts.prior, parts.proxy)[: len(names)]
+        above = above_best(point, front)
+        is_best = point.number == front.best_loss
+        cells = [
+            name_cell(point, front),
+            *(("number", _log_percent(value)) for value in values),
+            ("number", f"<b>{_log_percent(above.log_difference)}</b>"),
+            ("number", "" if is_best else f"{above.sd * 100:.1f}"),
+        ]
+        rows.append(row(cells))
+    return table(head, rows)
+
+
+def _part_names(members: Sequence[Point]) -> tuple[str, ...]:
+    """Those of the parts that the members have: by priors alone, no training is in any."""
+    kinds = {point.score.kind for point in members}
+    if kinds == {"prior"}:
+        return PART_NAMES[:2]
+    return (*PART_NAMES[:2], "own short training") if kinds == {"each"} else PART_NAMES
+
+
+def _log_percent(difference: float) -> str:
+    return format_percent(difference).removesuffix(" %")
+
+
+def _anchors(quality: QualityReport | None) -> str:
+    if quality is None or not quality.anchors:
+        return ""
+    error = (
+        " An anchor that is left out and predicted from the others is off by "
+        f"{quality.leave_one_out_rms * 100:.1f} % of loss, root mean square."
+        if quality.leave_one_out_rms is not None
+        else ""
+    )
+    return (
+        "<h3>The short trainings</h3>"
+        f'<p class="soft">{quality.num_used} of {len(quality.anchors)} anchors are used, all '
+        f"trained on the same batches.{prose(error)}</p>{anchors_table(quality)}"
+    )
+
+
+def anchors_table(quality: QualityReport) -> str:
+    """Every anchor, with its error when it is predicted from the others."""
+    head = [
+        ("architecture", ""),
+        ("bits per byte<small>± standard error</small>", "number"),
+        ("left out: off by<small>± sd expected</small>", "number"),
+        ("copy gap, nats", "number"),
+        ("tokens", "number"),
+        ("took", "number"),
+        ("", ""),
+    ]
+    return table(head, [_anchor_row(anchor) for anchor in quality.anchors])
+
+
+def _anchor_row(anchor: AnchorRow) -> str:
+    loss = ""
+    if anchor.bits_per_byte is not None:
+        loss = f"{anchor.bits_per_byte:.4f}"
+        if anchor.standard_error is not None:
+            loss += f"<small>± {anchor.standard_error:.4f}</small>"
+    error = ""
+    if anchor.left_out_error is not None:
+        error = format_percent(anchor.left_out_error)
+        if anchor.left_out_sd is not None:
+            error += f"<small>{format_sd(anchor.left_out_sd)}</small>"
+    gap = "" if anchor.copy_gap_nats is None else f"{anchor.copy_gap_nats:.2f}"
+    cells = [
+        ("text", escape(anchor.shape)),
+        ("number", loss),
+        ("number", error),
+        ("number", gap),
+        ("number", "" if anchor.tokens is None else format_count(anchor.tokens)),
+        ("number", "" if anchor.seconds is None else format_seconds(anchor.seconds)),
+        ("text" if anchor.reason else "", _standing(anchor)),
+    ]
+    return row(cells)
+
+
+def _standing(anchor: AnchorRow) -> str:
+    if anchor.reason is not None:
+        return f"not used: failed, {escape(anchor.reason)}"
+    return "used" if anchor.passed else "not used: had not begun to copy"
+
+
+def _notes(quality: QualityReport | None) -> str:
+    if quality is None or not quality.notes:
+        return ""
+    lines = "".join(f"<li>{prose(note)}</li>" for note in quality.notes)
+    return f'<h3>What this cannot tell</h3><ul class="soft">{lines}</ul>'
