@@ -237,10 +237,11 @@ def _search_section(report: ReportInput) -> str:
         return ""
     ranked = bool(report.front.ranked) and len(report.records) > 1
     figure = _figure("history", history_figure(report)) if ranked else ""
+    judged = judged_by(report.front, report.quality)
     note = (
         '<p class="soft">The upper curve is the area that the candidates found so far dominate, '
         "as a share of that at the end (log speed times log loss). Where it is still rising, more "
-        "trials may find better candidates.</p>"
+        f"trials may find better candidates. Losses: {escape(judged)}.</p>"
         if ranked
         else ""
     )
