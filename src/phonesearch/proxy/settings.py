@@ -38,6 +38,7 @@ from typing import Literal
 from phonesearch.errors import SettingsError
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,9 @@ class ProxySettings:
     """Held-out windows that are scored, the same for all; fewer where the text is short."""
     device: DeviceChoice = "auto"
     """`auto`: the GPU where there is one."""
+    precision: PrecisionChoice = "auto"
+    """Of matrix products with weights, while training; weights and all else are float32. `auto`:
+    bfloat16 on a GPU and on a processor that multiplies it itself, else float32."""
     seed: int = 0
     """Of the fresh weights and of the order of batches."""
 
@@ -105,6 +109,8 @@ class ProxySettings:
             refuse("weight_decay", "0 or more")
         if self.device not in ("auto", "cpu", "cuda"):
             refuse("device", "auto, cpu or cuda")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            refuse("precision", "auto, float32 or bfloat16")
         if not self.data_field:
             refuse("data_field", "the name of a field")
 
