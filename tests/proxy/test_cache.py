@@ -138,6 +138,18 @@ def test_shape_text_and_versions_are_in_the_key(
     assert len(set(keys)) == len(keys)
 
 
+def test_the_precision_is_in_the_key_as_it_is_here(
+    proxy: Candidate, corpus: Corpus, short: ProxySettings
+) -> None:
+    """What `auto` stands for is one of the other two."""
+    keys = [
+        content_key(decides_loss(proxy, corpus, replace(short, precision=one), device=CPU))
+        for one in ("float32", "bfloat16", "auto")
+    ]
+    assert keys[0] != keys[1]
+    assert keys[2] in keys[:2]
+
+
 def test_every_setting_is_in_the_key_or_said_to_be_decided_otherwise() -> None:
     """A setting that is added must be put into one of the lists, or be in the recipe."""
     otherwise = {*recipe._NOT_IN_RECIPE, *recipe._DECIDED_OTHERWISE}

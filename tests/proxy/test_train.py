@@ -108,6 +108,7 @@ def test_settings_survive_being_written_and_read(settings: ProxySettings) -> Non
         ("vocab_size", 256, "`proxy.vocab_size` must be from 300 to 65,536, got 256"),
         ("matrix_lr", math.nan, "`proxy.matrix_lr` must be a finite number above 0"),
         ("cooldown_share", 1.5, "`proxy.cooldown_share` must be from 0 to 1"),
+        ("precision", "int4", "`proxy.precision` must be auto, float32 or bfloat16"),
         ("device", "tpu", "`proxy.device` must be auto, cpu or cuda"),
     ],
 )
@@ -173,6 +174,24 @@ def test_a_training_stops_when_it_is_told_to(
         )
     assert seen[0] == (128, 12_800)
     assert len(seen) < 40
+
+
+def test_bfloat16_trains_nearly_as_float32_does(
+    corpus: Corpus, settings: ProxySettings, full_size: Candidate
+) -> None:
+    losses = {
+        precision: train_proxy(
+            full_size,
+            corpus,
+            replace(settings, precision=precision),
+            reference_parameters=REFERENCE,
+        )
+        for precision in ("float32", "bfloat16")
+    }
+    low, full = losses["bfloat16"], losses["float32"]
+    assert low.bits_per_byte != full.bits_per_byte
+    assert low.bits_per_byte == pytest.approx(full.bits_per_byte, rel=0.01)
+    assert low.recipe["precision"] == "bfloat16"
 
 
 def test_the_learning_rate_goes_up_stays_and_goes_down_to_nothing() -> None:

@@ -27,7 +27,9 @@ from phonesearch.model.decoder import Decoder
 from phonesearch.proxy.batches import training_batches
 from phonesearch.proxy.checkpoint import Snapshot, forget_snapshot, read_snapshot, write_snapshot
 from phonesearch.proxy.corpus import Corpus
+from phonesearch.proxy.direct import DirectGradients
 from phonesearch.proxy.muon import StackedMuon
+from phonesearch.proxy.recipe import training_precision
 from phonesearch.proxy.settings import ProxySettings
 
 CHECKPOINT_INTERVAL_S: Final = 20.0
@@ -109,9 +111,10 @@ def optimisers(model: Decoder, settings: ProxySettings) -> tuple[StackedMuon, to
     return muon, adam
 
 
-def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 on a GPU, nothing on a CPU."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[Any]:
+    """`precision` on a GPU, nothing on a CPU."""
+    low = device.type == "cuda" and precision == torch.bfloat16
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=low)
 
 
 class _Training:
@@ -121,6 +124,15 @@ class _Training:
         self.model = model
         self.settings = settings
         self.device = next(model.parameters()).device
+        self.precision = training_precision(settings, self.device)
+        self.direct = None
+        if self.device.type == "cpu":
+            self.direct = DirectGradients(
+                model,
+                batch_size=settings.batch_size,
+                context_length=settings.context_length,
+                precision=self.precision,
+            )
         self.muon, self.adam = optimisers(model, settings)
         self.step = 0
         self.smoothed = torch.zeros(settings.num_steps, device=self.device)
@@ -155,19 +167,25 @@ class _Training:
         factor = learning_rate_factor(self.step, self.settings)
         self.muon.lr = self.settings.matrix_lr * factor
         self.adam.param_groups[0]["lr"] = self.settings.other_lr * factor
-        with autocast(self.device):
-            logits_BLV = self.model(ids_BL[:, :-1])
-            loss = F.cross_entropy(logits_BLV.flatten(0, 1).float(), ids_BL[:, 1:].flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
+        value = self._gradients(ids_BL)
         self.muon.step()
         self.adam.step()
-        self.muon.zero_grad()
-        self.adam.zero_grad()
-        value = loss.detach()
         if self.step > 0:
             value = self.smoothed[self.step - 1].lerp(value, 1 - _SMOOTHING)
         self.smoothed[self.step] = value
         self.step += 1
+
+    def _gradients(self, ids_BL: Tensor) -> Tensor:
+        """Leave gradients in the parameters' `grad`; the loss."""
+        if self.direct is not None:
+            return self.direct(ids_BL)
+        self.muon.zero_grad()
+        self.adam.zero_grad()
+        with autocast(self.device, self.precision):
+            logits_BLV = self.model(ids_BL[:, :-1])
+            loss = F.cross_entropy(logits_BLV.flatten(0, 1).float(), ids_BL[:, 1:].flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
 
 def train_model(

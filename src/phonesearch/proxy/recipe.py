@@ -16,7 +16,7 @@ from phonesearch.proxy.batches import validation_windows
 from phonesearch.proxy.corpus import Corpus
 from phonesearch.proxy.settings import ProxySettings
 
-RECIPE_VERSION: Final = 1
+RECIPE_VERSION: Final = 2
 """Raise it when the same settings would train differently."""
 _DECIDED_OTHERWISE: Final = (
     "tokens",
@@ -26,7 +26,7 @@ _DECIDED_OTHERWISE: Final = (
     "corpus",
 )
 """Fields of a recipe that decide a loss through others alone; see `decides_loss`."""
-_NOT_IN_RECIPE: Final = ("data", "data_field", "device")
+_NOT_IN_RECIPE: Final = ("data", "data_field", "device", "precision")
 """Settings that do not decide a loss beyond what the recipe says otherwise."""
 
 
@@ -43,7 +43,7 @@ def recipe(
         "corpus": corpus.description,
         "corpus_fingerprint": corpus.fingerprint,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "precision": "bfloat16 autocast" if device.type == "cuda" else "float32",
+        "precision": str(training_precision(settings, device)).removeprefix("torch."),
         "torch": str(torch.__version__),
     }
 
@@ -90,3 +90,21 @@ def training_device(settings: ProxySettings) -> torch.device:
             "`proxy.device` is cuda, but torch finds no CUDA device here. Take `auto` or `cpu`."
         )
     return torch.device("cuda" if there and settings.device != "cpu" else "cpu")
+
+
+def training_precision(settings: ProxySettings, device: torch.device) -> torch.dtype:
+    """Type in which weights are multiplied while training.
+
+    On a CPU, bfloat16 pays only where the processor multiplies it itself: on an AMD EPYC with
+    AVX-512 BF16, products of proxies' shapes ran at 120 to 490 GFLOP/s a core against 80 to 115 in
+    float32 (torch 2.13, 2026-11-25); without such instructions it is slower.
+    """
+    if settings.precision != "auto":
+        return torch.float32 if settings.precision == "float32" else torch.bfloat16
+    return torch.bfloat16 if device.type == "cuda" or _multiplies_bfloat16() else torch.float32
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it, as far as torch tells."""
+    asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in asks)

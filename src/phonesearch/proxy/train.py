@@ -25,7 +25,7 @@ from phonesearch.proxy.loop import (
     train_model,
 )
 from phonesearch.proxy.paired import bits_per_byte
-from phonesearch.proxy.recipe import recipe, training_device, trunk_identity
+from phonesearch.proxy.recipe import recipe, training_device, training_precision, trunk_identity
 from phonesearch.proxy.result import ProxyLoss, TrainedProxy, WindowSums
 from phonesearch.proxy.score import window_losses
 from phonesearch.proxy.settings import ProxySettings
@@ -89,7 +89,8 @@ def train_shrunk(
 
     Every proxy sees the same batches in the same order and is scored on the same windows, after
     the learning rate has come down to zero. Muon for the matrices of the blocks, AdamW for the
-    rest. float32 on a CPU, bfloat16 autocast on a GPU. The caller chooses the number of threads
+    rest. Products in the settings' precision, on a CPU in `proxy.direct`; scored in float32 on a
+    CPU. The caller chooses the number of threads
     (`torch.set_num_threads`; one is fastest, and makes a CPU training repeatable bit for bit).
 
     With a checkpoint, a training that was stopped or killed goes on where it was last written
@@ -131,7 +132,7 @@ def train_shrunk(
             model, corpus, settings, watch=watch or Watch(), checkpoints=checkpoints
         )
         scoring_s = time.monotonic()
-        with autocast(device):
+        with autocast(device, training_precision(settings, device)):
             losses = window_losses(
                 model, validation_windows(corpus, settings), corpus.token_bytes(), device=device
             )
