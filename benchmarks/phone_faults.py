@@ -17,7 +17,8 @@ Then the fault is mended, in every fourth trial the same is measured again, whic
 With `--level run` it strikes a whole `phonesearch run` of a few tiny candidates, in turn with
 `--measure all` and `--measure front`, from its first contact with the phone on. *Went on* is then a
 run that came to its end, *clear error* one that ended in a message and said how to go on. After the
-fault either is gone on with, with `--resume`, which must come to its end. BROKEN is also a trial
+fault either is gone on with, with `--resume` (or typed again, where no folder was made yet), which
+must come to its end. BROKEN is also a trial
 that was over, or a line of `measurements.jsonl`, that is not the same bytes later, and a
 measurement that lacks anything or is not of this phone.
 
@@ -50,7 +51,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "phone"))
 from fakephone_faults import FAULTS, FOLDER, Bench, Strike, left_behind
 from fakephone_measure import LEVELS, measurement
 from fakephone_rig import adb_server, serve
-from fakephone_search import GO_ON, Ended, Kept, Kind, Searches
+from fakephone_search import GO_ON, NOT_BEGUN, Ended, Kept, Kind, Searches
 from fakephone_search import HANGS_AFTER_S as RUN_HANGS_AFTER_S
 
 from phonesearch.errors import PhoneSearchError
@@ -215,7 +216,7 @@ def judged_run(ended: Ended) -> tuple[str, str]:
         return "BROKEN", f"hangs for more than {RUN_HANGS_AFTER_S:.0f} s: {ended.said}"
     if ended.exit_code == 0 and "Traceback" not in ended.said:
         return "went on", ""
-    if ended.is_told and GO_ON in ended.said:
+    if ended.is_told and (GO_ON in ended.said or NOT_BEGUN in ended.said):
         message = ended.said.rpartition("\nerror: ")[2]
         return "clear error", f"{ended.error}: {message.strip()}"
     return "BROKEN", ended.said
@@ -241,7 +242,9 @@ def one_run(
     strike.stop()
     outcome, said = judged_run(ended)
     broken = [said] if outcome == "BROKEN" else []
-    resumed = searches.type("run", "--resume", str(out))
+    was_begun = (out / "settings.yaml").is_file()
+    again = ("run", "--resume", str(out)) if was_begun else searches.command(kind, out)
+    resumed = searches.type(*again)
     if resumed.exit_code != 0:
         broken.append(f"--resume: {resumed.said}")
     else:

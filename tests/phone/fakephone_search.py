@@ -27,6 +27,7 @@ TRIALS = 3
 """Of each run; with `front` as many as are measured before their errors tell of others."""
 HANGS_AFTER_S = 300.0
 GO_ON = "Go on with: phonesearch run --resume"
+NOT_BEGUN = "Nothing was begun: no folder was made."
 _ERROR_CLASS = "class of the error: "
 
 
