@@ -68,5 +68,6 @@ def test_a_phone_that_cannot_be_used_stops_a_run_before_it_has_a_folder(
     )
     assert found.exit_code == 1
     assert "phone setup" in found.output
+    assert "Nothing was begun: no folder was made." in found.output
     assert "Solving" not in found.output
     assert not out.exists()

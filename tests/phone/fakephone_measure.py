@@ -109,16 +109,22 @@ def _session(folder: Path) -> Callable[[str], Measurement]:
     return measure
 
 
-def _backend(folder: Path) -> Callable[[str], Measurement]:
-    library = runtime_library(arm_library())
-    settings = PhoneSettings(
-        num_threads=2,
+def emulated(*, cpus: tuple[int, ...] | None, num_threads: int | None) -> PhoneSettings:
+    """Settings with little patience, for a phone whose times say nothing: none of them is too far
+    from another."""
+    return PhoneSettings(
+        cpus=cpus,
+        num_threads=num_threads,
         patience_s=PATIENCE_S,
         max_seconds=PLAIN.max_seconds,
         reference=Reference(candidate=TINY, stretches=PLAIN.stretches, rounds=2, warmup_rounds=1),
-        # Times under qemu say nothing, so none of them is too far from another.
         limits=Limits(drift=math.inf, spread=math.inf, reference=math.inf, cool_patience_s=2.0),
     )
+
+
+def _backend(folder: Path) -> Callable[[str], Measurement]:
+    library = runtime_library(arm_library())
+    settings = emulated(cpus=None, num_threads=2)
     asked = TimingSettings(
         prompt_tokens=16, generate_tokens=8, repetitions=5, decode_steps=4, settling_steps=2
     )

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fakephone_faults import left_behind
 from fakephone_measure import measurement
+from fakephone_search import GO_ON, Ended, Kept
 from needs import need
 
 from phonesearch.phone.adb import Adb
@@ -75,6 +76,44 @@ def test_the_judge_sees_what_is_wrong(campaign: ModuleType, table: Any) -> None:
         replace(good, device="another phone"),
     ):
         assert campaign.judged(bad, good)[0] == "BROKEN"
+
+
+def test_a_fault_in_a_whole_run_loses_nothing(campaign: ModuleType, table: Any) -> None:
+    bench, _, _ = table
+    with campaign.runs(bench) as (trial, _):
+        found = trial("cable lost in run", 1)
+    assert found.outcome in ("went on", "clear error", "no strike"), found.said
+
+
+def test_the_judge_sees_what_a_run_lost(campaign: ModuleType, tmp_path: Path) -> None:
+    first = Kept(lines=(b"1\n", b"2\n"), trials={0: ("COMPLETE", 1)})
+    more = Kept(lines=(*first.lines, b"3\n"), trials={**first.trials, 1: ("FAIL", 2)})
+    assert first.lost(first) == first.lost(more) == []
+    assert len(more.lost(first)) == 2
+    assert len(first.lost(Kept(lines=(b"1\n", b"2 \n"), trials={0: ("COMPLETE", 3)}))) == 2
+    assert Kept.of(tmp_path).lost(first) == []
+
+    told = "class of the error: CableLostError\n"
+    message = f"{GO_ON} x\n{told}\nerror: The connection to the phone was lost.\n"
+
+    def judged(exit_code: int | None, said: str) -> tuple[str, str]:
+        outcome, said = campaign.judged_run(Ended(exit_code=exit_code, said=said, seconds=1.0))
+        return outcome, said
+
+    assert judged(0, "")[0] == "went on"
+    assert judged(1, message) == (
+        "clear error",
+        "CableLostError: The connection to the phone was lost.",
+    )
+    for exit_code, said in (
+        (None, ""),
+        (1, ""),
+        (1, message.replace(GO_ON, "")),
+        (1, message.replace(told, "")),
+        (1, f"Traceback (most recent call last)\n{message}"),
+        (-9, message),
+    ):
+        assert judged(exit_code, said)[0] == "BROKEN"
 
 
 def test_what_is_left_behind_is_seen(table: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def start(
     device_file = resolve(profile_of(settings.device), "device_profiles")
     space, profile = files.read(space_file, SearchSpace), read_profile(str(device_file))
     check_new(path)
-    with _opened(settings, profile, path, shown) as meter:
+    with _told_how_to_go_on(path, shown), _opened(settings, profile, path, shown) as meter:
         prepared = _prepare(settings, space, profile, shown)
         if proxy_time_s is not None:
             settings = plan(settings, prepared, time_s=proxy_time_s, observer=shown)
@@ -81,9 +82,32 @@ def with_trials(folder: RunFolder, trials: int) -> RunFolder:
 
 def go_on(folder: RunFolder, shown: Console) -> None:
     """A run from wherever it stands, to its report."""
-    with _opened(folder.settings, folder.profile, folder.path, shown) as meter:
+    with (
+        _told_how_to_go_on(folder.path, shown),
+        _opened(folder.settings, folder.profile, folder.path, shown) as meter,
+    ):
         prepared = _prepare(folder.settings, folder.space, folder.profile, shown)
         _search(folder, prepared, meter, shown)
+
+
+@contextmanager
+def _told_how_to_go_on(path: Path, shown: Console) -> Iterator[None]:
+    """Says so when a phone ends the block."""
+    from phonesearch.errors import PhoneError
+
+    try:
+        yield
+    except PhoneError:
+        shown.close()
+        if (path / "settings.yaml").is_file():
+            told = (
+                "The run stopped; what is finished is kept. Go on with: phonesearch run --resume "
+                f"{path}"
+            )
+        else:
+            told = "Nothing was begun: no folder was made. Type the same again once this is mended."
+        typer.echo(told, err=True)
+        raise
 
 
 def _opened(
@@ -112,7 +136,6 @@ def _prepare(
 
 def _search(folder: RunFolder, prepared: Prepared, meter: Meter | None, shown: Console) -> None:
     from phonesearch.cli.results import print_results
-    from phonesearch.errors import PhoneError
     from phonesearch.front.confirm import confirm
     from phonesearch.report.build import build
     from phonesearch.study.run import search
@@ -138,14 +161,6 @@ def _search(folder: RunFolder, prepared: Prepared, meter: Meter | None, shown: C
             err=True,
         )
         raise typer.Exit(code=130) from None
-    except PhoneError:
-        shown.close()
-        typer.echo(
-            f"The run stopped; what is finished is kept. Go on with: phonesearch run --resume "
-            f"{folder.path}",
-            err=True,
-        )
-        raise
     shown.say("Writing the report")
     built = build(folder)
     shown.close()
