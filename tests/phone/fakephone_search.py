@@ -128,10 +128,11 @@ class Searches:
         """A measurement that nothing disturbed, as it was kept."""
 
     def prepare(self) -> None:
-        """A search by predictions that has a front to be measured, copied by `command`."""
+        """A search by predictions whose front is still to be measured, copied by `command`."""
         template = self._folder / "front"
         ended = self.type(*self._new("front", template), "--profile", "snapdragon8gen3")
         assert ended.exit_code == 0, ended.said
+        (template / "measurements.jsonl").unlink()
 
     def _new(self, kind: Kind, out: Path) -> tuple[str, ...]:
         return (
