@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -94,3 +95,13 @@ def test_the_released_phonelm_shapes_are_near_their_space() -> None:
         depths = [axis.values[position] for position in solved.positions[:, names.index(axis.name)]]
         found = [w for d, w in zip(depths, solved.solved[:, 0], strict=True) if d == layers]
         assert width in found
+
+
+def test_a_point_is_found_by_its_axis_positions() -> None:
+    tiny_grid = at_budget(space("tiny"), 300_000)
+    for point in range(0, len(tiny_grid), max(1, len(tiny_grid) // 50)):
+        assert tiny_grid.index_of(tiny_grid.positions[point]) == point
+    everywhere = {tuple(row) for row in tiny_grid.positions.tolist()}
+    sizes = [len(axis.values) for axis in tiny_grid.axes]
+    missing = next(row for row in itertools.product(*map(range, sizes)) if row not in everywhere)
+    assert tiny_grid.index_of(np.array(missing, dtype=np.int32)) is None

@@ -41,7 +41,7 @@ def drawn(
     for number in range(trials):
         study.sampler = BudgetSampler(
             space,
-            make_sampler(name, seed=seed + number, num_startup_trials=4),
+            make_sampler(name, seed=seed + number, num_startup_trials=4, num_trials=20),
             seed=seed + number,
             num_startup_trials=4,
             accept=accept,

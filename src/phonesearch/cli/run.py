@@ -15,7 +15,7 @@ _FAST = "What fast means"
 _PROXY = "How candidates are trained"
 _RUN = "The run"
 _FEW_TRIALS = 16
-_MANY_TRIALS = 64
+_MANY_TRIALS = 256
 _ANCHORS = 16
 
 
@@ -54,8 +54,8 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Candidates to evaluate; default: 64, and 16 where each is trained (--proxy each) "
-            "or measured (--measure all). With --resume: raises the number of that run.",
+            help="Candidates to evaluate; default: 256, and 16 where each is trained (--proxy "
+            "each) or measured (--measure all). With --resume: raises the number of that run.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -94,11 +94,13 @@ def run(
         ),
     ] = None,
     sampler: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="gp (best while trials are few), tpe, nsga2 or random.", rich_help_panel=_SEARCH
+            help="gp, tpe, nsga2 or random; default: gp, the best while trials are few and dear, "
+            "else nsga2, which costs nothing itself.",
+            rich_help_panel=_SEARCH,
         ),
-    ] = "gp",
+    ] = None,
     speed: Annotated[
         str,
         typer.Option(
@@ -311,7 +313,7 @@ def _settings(
     max_ttft: str | None,
     max_memory: str | None,
     min_speed: float | None,
-    sampler: str,
+    sampler: str | None,
     seed: int,
     jobs: int | None,
     data: tuple[str, ...],
@@ -362,7 +364,7 @@ def _settings(
             max_memory_bytes=optional("--max-memory", max_memory, parse_bytes),
             min_speed_tokens_per_s=min_speed,
         ),
-        sampler=one_of("--sampler", sampler, SAMPLERS),
+        sampler=one_of("--sampler", sampler or ("gp" if is_dear else "nsga2"), SAMPLERS),
         seed=seed,
         scored_by=kind,
         num_anchors=anchors or _ANCHORS,

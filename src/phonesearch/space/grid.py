@@ -56,6 +56,8 @@ class BudgetedSpace:
     """Shape (points, axes): index into each axis' values."""
     solved: Ints
     """Shape (points, 4): hidden, intermediate, query heads, key/value heads."""
+    keys: NDArray[np.int64]
+    """Shape (points,): each row of `positions` as one number, ascending."""
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -87,6 +89,12 @@ class BudgetedSpace:
             rope_theta=fixed.rope_theta,
             max_position_embeddings=fixed.max_position_embeddings,
         )
+
+    def index_of(self, wanted: NDArray[np.int32]) -> int | None:
+        """The point at these axis positions; None if it is not a legal one."""
+        key = _keys(wanted[None], self.axes)[0]
+        place = int(np.searchsorted(self.keys, key))
+        return place if place < len(self) and self.keys[place] == key else None
 
     def distances(self, wanted: NDArray[np.int32]) -> NDArray[np.float32]:
         """How far every point is from the axis positions `wanted`.
@@ -150,14 +158,24 @@ def at_budget(
         axis=1,
     )[found]
     last = np.tile(np.arange(copies, dtype=np.int32), rows)[:, None]
+    every = np.hstack([np.repeat(positions[found], copies, axis=0), last])
     return BudgetedSpace(
         space=space,
         axes=drawn,
         target=target,
         counting=counting,
-        positions=np.hstack([np.repeat(positions[found], copies, axis=0), last]),
+        positions=every,
         solved=np.repeat(solved, copies, axis=0),
+        keys=_keys(every, drawn),
     )
+
+
+def _keys(positions: NDArray[np.int32], along: tuple[Axis, ...]) -> NDArray[np.int64]:
+    """Rows of axis positions as numbers in the order of the rows."""
+    key = np.zeros(len(positions), dtype=np.int64)
+    for column, axis in enumerate(along):
+        key = key * len(axis.values) + positions[:, column]
+    return key
 
 
 def _once(

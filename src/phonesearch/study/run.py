@@ -161,7 +161,12 @@ def _draw(run: _Run, number: int) -> Candidate:
     seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
     run.study.sampler = BudgetSampler(
         space,
-        make_sampler(settings.sampler, seed=seed, num_startup_trials=_NUM_STARTUP_TRIALS),
+        make_sampler(
+            settings.sampler,
+            seed=seed,
+            num_startup_trials=_NUM_STARTUP_TRIALS,
+            num_trials=settings.trials,
+        ),
         seed=seed,
         num_startup_trials=_NUM_STARTUP_TRIALS,
         accept=run.prepared.limits.accepts,

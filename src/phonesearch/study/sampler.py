@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _STARTUP_DRAWS = 64
 """Random points from which a startup trial takes the one farthest from those evaluated."""
+_GENERATIONS = 10
+"""Of NSGA-II, at least: below its population it draws at random."""
+_MOST_POPULATION = 50
 _MAX_CONSTRAINT_CHECKS = 600
 """Points tried against the constraints before the run is told that it has none."""
 
@@ -227,7 +230,9 @@ class BudgetSampler(optuna.samplers.BaseSampler):
     def _settle(self, wanted: NDArray[np.int32], earlier: Sequence[NDArray[np.int32]]) -> int:
         distances = self._space.distances(wanted)
         for other in earlier:
-            distances[np.all(self._space.positions == other, axis=1)] = np.inf
+            point = self._space.index_of(other)
+            if point is not None:
+                distances[point] = np.inf
         order = np.argsort(distances, kind="stable")
         order = order[np.isfinite(distances[order])]
         if not len(order):
@@ -237,14 +242,14 @@ class BudgetSampler(optuna.samplers.BaseSampler):
             )
         near, rest = order[: _MAX_CONSTRAINT_CHECKS // 2], order[_MAX_CONSTRAINT_CHECKS // 2 :]
         rest = self._rng.permutation(rest)[: _MAX_CONSTRAINT_CHECKS // 2]
-        for point in (*near.tolist(), *rest.tolist()):
-            if self._accept(self._space.candidate(point)):
-                return int(point)
+        for candidate in (*near.tolist(), *rest.tolist()):
+            if self._accept(self._space.candidate(candidate)):
+                return int(candidate)
         raise NoneAcceptedError(len(near) + len(rest))
 
 
 def make_sampler(
-    name: SamplerName, *, seed: int, num_startup_trials: int
+    name: SamplerName, *, seed: int, num_startup_trials: int, num_trials: int
 ) -> optuna.samplers.BaseSampler:
     """An Optuna sampler by its name on the command line.
 
@@ -261,5 +266,6 @@ def make_sampler(
             seed=seed, n_startup_trials=num_startup_trials, multivariate=True
         )
     if name == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed, population_size=max(num_startup_trials, 2))
+        population = min(max(num_startup_trials, num_trials // _GENERATIONS, 2), _MOST_POPULATION)
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
     return optuna.samplers.RandomSampler(seed=seed)
