@@ -158,21 +158,31 @@ def wait_until(holds: Callable[[], bool], timeout_s: float = 10) -> None:
         time.sleep(0.02)
 
 
+_ATTEMPTS = 3
+
+
 @contextmanager
 def adb_server(program: str, folder: Path) -> Iterator[AdbServer]:
-    """Start a server on a free port, its keys in `folder`, and end it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        "ANDROID_ADB_SERVER_PORT": str(port),
-        "HOME": str(folder),  # where adb keeps its keys; only the server needs them
-        "ADB_USB": "0",  # adb 36 otherwise waits 3 s for cables, and might find a phone of yours
-    }
-    adb = AdbServer(program, environment)
-    try:
+    """Start a server on a free port, its keys in `folder`, and end it.
+
+    Something else may take the port between the look and the start, so it is tried again.
+    """
+    for attempt in range(_ATTEMPTS):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        environment = {
+            "ANDROID_ADB_SERVER_PORT": str(port),
+            "HOME": str(folder),  # where adb keeps its keys; only the server needs them
+            # adb 36 otherwise waits 3 s for cables, and might find a phone of yours
+            "ADB_USB": "0",
+        }
+        adb = AdbServer(program, environment)
         started = adb("start-server")
-        assert started.returncode == 0, started.stderr
+        if started.returncode == 0:
+            break
+        assert attempt + 1 < _ATTEMPTS, started.stderr
+    try:
         yield adb
     finally:
         adb("kill-server")
