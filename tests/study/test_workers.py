@@ -17,7 +17,7 @@ from phonesearch.proxy import train
 from phonesearch.proxy.corpus import load_corpus
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.settings import RunSettings
-from phonesearch.study.workers import TrainingJob, _serve, proxy_pool
+from phonesearch.study.workers import ProxyPool, TrainingJob, _serve, proxy_pool
 
 
 @pytest.fixture
@@ -153,6 +153,9 @@ def test_a_study_goes_on_after_a_training_that_failed(
     answers: list[object] = []
 
     class Pipe:
+        def poll(self, _: float) -> bool:
+            return True
+
         def recv(self) -> TrainingJob:
             if not sent:
                 raise EOFError
@@ -208,3 +211,19 @@ def test_a_worker_ends_with_the_process_that_it_works_for(tmp_path: Path) -> Non
             return
         time.sleep(0.1)
     pytest.fail(f"worker {worker} outlived its parent by half a minute")
+
+
+def test_an_idle_worker_ends_without_a_word_whenever_it_is_told(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Told just as its pipe closes, it may get the signal while the interpreter ends."""
+    for delay_s in (0.0, 0.05, 0.2, 0.6):
+        pool = ProxyPool(1)
+        process = pool._workers[0].process
+        list(pool.train({}, lambda *_: None))
+        pool._workers[0].pipe.close()
+        time.sleep(delay_s)
+        pool.close()
+        assert not process.is_alive()
+        assert process.exitcode in (0, -signal.SIGTERM)
+    assert "Traceback" not in capfd.readouterr().err

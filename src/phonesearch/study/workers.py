@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PROGRESS_INTERVAL_S = 0.5
+_IDLE_POLL_S = 0.5
 _STOP_WAIT_S = 5.0
 
 
@@ -157,26 +158,25 @@ def _serve(pipe: Connection, parent: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     torch.set_num_threads(1)
-    told_to_end, training = False, False
+    told_to_end = False
 
     def end(signum: int, frame: object) -> None:
+        """Raises nothing: the signal may come while the interpreter is already ending."""
         nonlocal told_to_end
         told_to_end = True
-        if not training:
-            raise SystemExit
 
     signal.signal(signal.SIGTERM, end)
 
     def should_stop() -> bool:
         return told_to_end or os.getppid() != parent
 
-    while not told_to_end:
-        training = False
+    while not should_stop():
         try:
+            if not pipe.poll(_IDLE_POLL_S):
+                continue
             job: TrainingJob = pipe.recv()
         except (EOFError, ConnectionError):
             return
-        training = True
         last_sent_s = 0.0
 
         def progress(tokens: int, total_tokens: int) -> None:
