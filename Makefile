@@ -8,7 +8,7 @@
 
 PYTHON ?= python3
 OUT ?= results/first
-RUN_ARGS ?= --device snapdragon8gen3 --budget 1.5B --trials 12
+RUN_ARGS ?= --device snapdragon8gen3 --budget 1.5B
 PIP_ARGS ?=
 PIP = -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from phonesearch.errors import ProxyError
@@ -43,6 +45,12 @@ def test_a_plan_never_takes_longer_than_it_may_and_uses_most_of_it(
         assert found.seconds >= 0.9 * 60 * minutes
     assert found.num_anchors >= FEWEST_ANCHORS
     assert found.tokens >= RECIPE.tokens
+
+
+def test_the_fewest_take_what_they_take_where_they_need_not_fit() -> None:
+    found = fit(RECIPE, SPEED, jobs=2, time_s=math.inf, most=FEWEST_ANCHORS)
+    assert (found.num_anchors, found.parameters, found.tokens) == (12, 300_000, 700_000)
+    assert found.seconds == pytest.approx(570, abs=5)
 
 
 def test_too_little_time_is_refused_with_the_time_that_is_needed() -> None:

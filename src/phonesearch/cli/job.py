@@ -33,7 +33,12 @@ def default_folder(settings: RunSettings) -> Path:
 
 
 def start(
-    settings: RunSettings, path: Path, shown: Console, *, proxy_time_s: float | None = None
+    settings: RunSettings,
+    path: Path,
+    shown: Console,
+    *,
+    proxy_time_s: float | None = None,
+    must_fit: bool = False,
 ) -> None:
     """A new run, to its report.
 
@@ -42,6 +47,7 @@ def start(
         path: Its folder, new or empty.
         shown: Where progress goes.
         proxy_time_s: Time that anchors are planned for; None where the settings say what to train.
+        must_fit: Whether to refuse a time that is too short for any.
     """
     from phonesearch import files
     from phonesearch.catalog import resolve
@@ -58,7 +64,9 @@ def start(
     with _told_how_to_go_on(path, shown), _opened(settings, profile, path, shown) as meter:
         prepared = _prepare(settings, space, profile, shown)
         if proxy_time_s is not None:
-            settings = plan(settings, prepared, time_s=proxy_time_s, observer=shown)
+            settings = plan(
+                settings, prepared, time_s=proxy_time_s, must_fit=must_fit, observer=shown
+            )
         folder = create(path, settings, space_file=space_file, device_file=device_file)
         _search(folder, prepared, meter, shown)
 

@@ -287,6 +287,7 @@ def run(
             out or default_folder(settings),
             shown,
             proxy_time_s=time_s if is_planned else None,
+            must_fit="proxy_time" in _typed(ctx),
         )
 
 

@@ -56,7 +56,12 @@ class Plan:
 
 
 def plan(
-    settings: RunSettings, prepared: Prepared, *, time_s: float, observer: RunObserver
+    settings: RunSettings,
+    prepared: Prepared,
+    *,
+    time_s: float,
+    must_fit: bool,
+    observer: RunObserver,
 ) -> RunSettings:
     """The settings with anchors that take about `time_s` here.
 
@@ -64,6 +69,8 @@ def plan(
         settings: What is asked; anchors, size and tokens are the most that a default run has.
         prepared: Space and corpus.
         time_s: For all anchors together.
+        must_fit: Whether to refuse a time that is too short; else the fewest anchors take what
+            they take, and the observer is told.
         observer: Told what was chosen, and what certainty that buys.
 
     Returns:
@@ -78,7 +85,12 @@ def plan(
     candidates = choose(prepared.space, settings, judge)
     observer.say("Measuring how fast proxies train here")
     speed = _tokens_per_s(candidates, settings, prepared.corpus)
-    found = fit(settings.proxy, speed, jobs=settings.jobs, time_s=time_s)
+    try:
+        found = fit(settings.proxy, speed, jobs=settings.jobs, time_s=time_s)
+    except ProxyError:
+        if must_fit:
+            raise
+        found = fit(settings.proxy, speed, jobs=settings.jobs, time_s=math.inf, most=FEWEST_ANCHORS)
     planned = replace(
         settings,
         num_anchors=found.num_anchors,
@@ -94,7 +106,14 @@ def plan(
     return planned
 
 
-def fit(proxy: ProxySettings, tokens_per_s: float, *, jobs: int, time_s: float) -> Plan:
+def fit(
+    proxy: ProxySettings,
+    tokens_per_s: float,
+    *,
+    jobs: int,
+    time_s: float,
+    most: int = MOST_ANCHORS,
+) -> Plan:
     """The anchors that fill a time: first more of them, then longer, then larger.
 
     Fewer tokens than the default are never planned, as proxies then end before they begin to copy
@@ -105,6 +124,7 @@ def fit(proxy: ProxySettings, tokens_per_s: float, *, jobs: int, time_s: float) 
         tokens_per_s: Of one process, at that size.
         jobs: Processes side by side.
         time_s: For all.
+        most: Anchors; with fewer than the usual number they are not made longer or larger.
 
     Raises:
         ProxyError: If the fewest anchors of that length do not fit.
@@ -125,9 +145,7 @@ def fit(proxy: ProxySettings, tokens_per_s: float, *, jobs: int, time_s: float) 
             "published data alone, at once: --proxy prior."
         )
     counts = [
-        count
-        for count in range(FEWEST_ANCHORS, MOST_ANCHORS + 1)
-        if seconds(count, 1.0, 1.0) <= time_s
+        count for count in range(FEWEST_ANCHORS, most + 1) if seconds(count, 1.0, 1.0) <= time_s
     ]
     count = counts[-1]
     factor = larger = 1.0
