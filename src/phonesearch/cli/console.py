@@ -115,7 +115,7 @@ class Console:
             self._progress.update(self._anchor_bar, completed=done, note=note)
         elif time.monotonic() - self._last_line_s > _LINE_INTERVAL_S:
             self._last_line_s = time.monotonic()
-            self.say(f"   {done:.1f} of {self._anchors} anchors; {note}")
+            self.say("; ".join(filter(None, (f"   {done:.1f} of {self._anchors} anchors", note))))
 
     def anchor(self, number: int, anchor: Anchor) -> None:
         """A line on the anchor."""
