@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from phonesearch.cli import app
 from phonesearch.quality.shipped import read_law, shipped_law
 
-PLACES = (Path(__file__).parents[3] / "shared", Path("/work/shared"))
+PLACES = (Path(__file__).parents[3] / "shared", Path(__file__).parents[2] / "shared")
 
 
 @pytest.fixture

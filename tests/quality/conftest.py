@@ -10,7 +10,7 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.quality.shape_table import ShapeTable, read_shape_table
 
 ROOT = Path(__file__).parents[2]
-PLACES = (ROOT.parent / "shared", ROOT / "shared", Path("/work/shared"))
+PLACES = (ROOT.parent / "shared", ROOT / "shared")
 
 
 @pytest.fixture(scope="session")
