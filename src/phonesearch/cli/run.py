@@ -174,6 +174,7 @@ def run(
     horizon: Annotated[
         float,
         typer.Option(
+            min=0.1,
             help="Tokens a parameter of the planned pre-training: 20 (Chinchilla), 100, 700 "
             "(PhoneLM). More favours deeper shapes.",
             rich_help_panel=_PROXY,
