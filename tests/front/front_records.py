@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.device.speed import Span, Speed
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.record import TrialRecord
-from phonesearch.study.score import Score, ScoreKind, score_of_training
+from phonesearch.study.score import Score, ScoreKind
 
 TINY = Candidate(
     vocab_size=256,
@@ -36,6 +37,19 @@ def speed(decode_tokens_per_s: float) -> Speed:
         tpot=span(tpot_s),
         turn=span(129 * tpot_s),
         coverage=0.9,
+    )
+
+
+def score_of_training(proxy: ProxyLoss) -> Score:
+    """By its own short training alone, with nothing that candidates share."""
+    return Score(
+        kind="each",
+        log_loss=math.log(proxy.bits_per_byte),
+        law=0.0,
+        prior=0.0,
+        proxy=math.log(proxy.bits_per_byte),
+        shared=(),
+        own_sd=proxy.standard_error / proxy.bits_per_byte,
     )
 
 

@@ -13,8 +13,7 @@ PROXY_CAVEAT: Final = (
     "published models, which is assumed here and not tested. The embedded corpus is mostly "
     "program code, whose repetition exaggerates the worth of copying, and so of attention. All "
     "proxies get one aid that full-size models lack, keys mixed with the token before, or most "
-    "would not learn to copy in this time; one with few key/value heads may gain more from it. "
-    "Differences smaller than about three standard errors are ties; choose the faster one."
+    "would not learn to copy in this time; one with few key/value heads may gain more from it."
 )
 """What a reader must know beside every proxy loss. Source: for the bias of short training,
 McLeish et al., arXiv 2502.06857 (at 1B parameters the shape that leads after 10B tokens loses

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from phonesearch.proxy.result import ProxyLoss
-
 ScoreKind = Literal["anchors", "each", "prior"]
 SCORE_KINDS: tuple[ScoreKind, ...] = ("anchors", "each", "prior")
 
@@ -44,16 +42,3 @@ def difference_sd(one: Score, other: Score) -> float:
     """Standard deviation of the difference of two scores of one run; what they share cancels."""
     apart = [a - b for a, b in zip(one.shared, other.shared, strict=True)]
     return math.hypot(one.own_sd, other.own_sd, *apart)
-
-
-def score_of_training(proxy: ProxyLoss) -> Score:
-    """The score of a candidate by its own short training alone."""
-    return Score(
-        kind="each",
-        log_loss=math.log(proxy.bits_per_byte),
-        law=0.0,
-        prior=0.0,
-        proxy=math.log(proxy.bits_per_byte),
-        shared=(),
-        own_sd=proxy.standard_error / proxy.bits_per_byte,
-    )
