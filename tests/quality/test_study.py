@@ -119,6 +119,25 @@ def test_trainings_short_of_the_transition_are_not_used() -> None:
     assert found.rankings[2].overall > 0.85
 
 
+def test_curves_tell_when_the_order_of_the_end_is_there() -> None:
+    """Curves that are noise up to half of the training, and the end's own order after it."""
+    draw = np.random.default_rng(0)
+    rows = [
+        dataclasses.replace(
+            row,
+            curve=tuple(
+                (at * row.tokens // 10, row.bits_per_byte if at > 5 else draw.normal(3, 1))
+                for at in range(1, 11)
+            ),
+        )
+        for row in study(0)
+    ]
+    along = judge_study(rows).along
+    assert [at.tokens for at in along] == [280_000 * times for times in range(1, 8)]
+    assert all(abs(at.overall) < 0.6 for at in along[:5])
+    assert all(at.overall == at.one_depth == 1 for at in along[5:])
+
+
 def test_too_small_a_study_says_how_to_go_on() -> None:
     rows = [row for row in study(0) if int(row.name) < 3]
     with pytest.raises(QualityError, match=r"has 3 architectures.*proxy_study.py train"):

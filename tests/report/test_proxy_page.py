@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from phonesearch.quality.shipped import shipped_law
-from phonesearch.quality.study import Ranking, StudyResult
+from phonesearch.quality.study import AlongTheWay, Ranking, StudyResult
 from phonesearch.report.proxy_page import main, page_text
 
 DOCS = Path(__file__).parents[2] / "docs"
 STUDY = StudyResult(
+    tokens=1_230_000,
     num_architectures=20,
     num_of_one_depth=16,
     num_short=27,
@@ -26,6 +27,7 @@ STUDY = StudyResult(
     held=0.9,
     seed_difference=0.0042,
     truth_sd=0.02,
+    along=(AlongTheWay(tokens=456_000, overall=0.11, one_depth=0.22),),
 )
 
 
@@ -46,7 +48,7 @@ def test_figures_are_those_of_the_law_and_of_the_study() -> None:
     fit = dataclasses.replace(
         law.joint, aspect=dataclasses.replace(law.joint.aspect, curvature=0.0123)
     )
-    text = page_text(dataclasses.replace(law, joint=fit), STUDY)
+    text = page_text(dataclasses.replace(law, joint=fit), STUDY, None)
     assert "| both | 208 | 57 | 0.0123 ±" in text
     assert "| law, priors and short losses | 0.83 | 0.79 |" in text
     assert "missed: within one depth at least 0.85; met: over all at least 0.8" in text
@@ -57,4 +59,15 @@ def test_figures_are_those_of_the_law_and_of_the_study() -> None:
 
 
 def test_without_a_study_the_page_says_how_to_make_one() -> None:
-    assert "proxy_study.py train" in page_text(shipped_law(), None)
+    text = page_text(shipped_law(), None, None)
+    assert "proxy_study.py train" in text
+    assert "how well they rank is not known" in text
+
+
+def test_the_shorter_study_stands_under_its_own_heading() -> None:
+    shorter = dataclasses.replace(STUDY, tokens=600_000)
+    before, after = page_text(shipped_law(), STUDY, shorter).split("### Why they are not shorter")
+    assert "1,230,000 tokens" in before
+    assert "600,000 tokens" in after
+    assert "study-700k.csv" in after
+    assert "| 456,000 | 0.11 | 0.22 |" in after

@@ -29,6 +29,8 @@ from phonesearch.quality.update import Observations, observation_noise, updated
 COVERAGE: Final = 0.90
 """Of the intervals that are held against the truth."""
 _FEWEST: Final = 4
+_ALONG: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+"""Shares of a long training, before its cooldown, at which its training loss is looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,9 @@ class StudyRow:
     parameters: int
     """Non-embedding."""
     proxy: Candidate
+    curve: tuple[tuple[int, float], ...] = ()
+    """Training loss, nats a token, each over the tokens since the one before; on the same batches
+    for all of one seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +68,20 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlongTheWay:
+    """How the training loss of the long trainings, at some point of them, ranks their end."""
+
+    tokens: int
+    overall: float
+    one_depth: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyResult:
     """What the study says."""
+
+    tokens: int
+    """Of a short training."""
 
     num_architectures: int
     num_of_one_depth: int
@@ -79,6 +96,8 @@ class StudyResult:
     """Median difference of two seeds of the truth, in log loss; not a number without any."""
     truth_sd: float
     """Standard deviation of the truths, in log loss."""
+    along: tuple[AlongTheWay, ...]
+    """From early to late; empty where no curves are known."""
 
 
 def read_study(path: Path) -> tuple[StudyRow, ...]:
@@ -107,6 +126,9 @@ def _row(path: Path, number: int, row: Mapping[str, str]) -> StudyRow:
             passed_transition=row["passed_transition"] == "True",
             parameters=int(row["non_embedding_parameters"]),
             proxy=Candidate(**fields),
+            curve=tuple(
+                (int(tokens), float(nats)) for tokens, nats in json.loads(row.get("curve") or "[]")
+            ),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise QualityError(
@@ -158,6 +180,7 @@ def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
     inside = np.abs(errors) <= stats.norm.ppf(0.5 + COVERAGE / 2) * sds
     pairs = [abs(values[0] - values[1]) for values in truth.values() if len(values) > 1]
     return StudyResult(
+        tokens=shorts[0].tokens,
         num_architectures=len(names),
         num_of_one_depth=int(neutral.sum()),
         num_short=len(shorts),
@@ -174,7 +197,28 @@ def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
         held=float(inside.mean()),
         seed_difference=float(np.median(pairs)) if pairs else math.nan,
         truth_sd=float(true.std(ddof=1)),
+        along=_along([row for row in rows if row.longer == longest and row.curve]),
     )
+
+
+def _along(rows: Sequence[StudyRow]) -> tuple[AlongTheWay, ...]:
+    """Over all long trainings of the study, each seed its own."""
+    if len(rows) < _FEWEST:
+        return ()
+    end = np.array([row.bits_per_byte for row in rows])
+    neutral = np.array([row.is_neutral for row in rows])
+    found = []
+    for share in _ALONG:
+        at = min(rows[0].curve, key=lambda point: abs(point[0] - share * rows[0].tokens))[0]
+        nats = np.array([min(row.curve, key=lambda point: abs(point[0] - at))[1] for row in rows])
+        found.append(
+            AlongTheWay(
+                tokens=at,
+                overall=_spearman(nats, end),
+                one_depth=_spearman(nats[neutral], end[neutral]),
+            )
+        )
+    return tuple(found)
 
 
 def _models(
