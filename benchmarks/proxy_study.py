@@ -219,6 +219,7 @@ def score(table: Path) -> None:
     print(
         f"truths: sd {found.truth_sd:.4f} log loss; two seeds differ by {found.seed_difference:.4f}"
     )
+    print(f"effects are likeliest {found.transfer_scale:g} times their transfer_sd off the priors")
     print("training loss of the long ones while they last, rates still high:")
     for at in found.along:
         print(f"{at.tokens:30,} {at.overall:6.2f} {at.one_depth:10.2f}")

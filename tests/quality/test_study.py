@@ -16,7 +16,14 @@ from phonesearch.errors import QualityError
 from phonesearch.quality.features import Training, feature_rows
 from phonesearch.quality.model import prior_model
 from phonesearch.quality.shipped import shipped_law
-from phonesearch.quality.study import StudyRow, judge_study, read_study
+from phonesearch.quality.study import (
+    StudyRow,
+    judge_study,
+    likeliest_transfer_scale,
+    read_study,
+)
+from phonesearch.quality.terms import TRANSFER_SCALE
+from phonesearch.quality.update import TRANSFER_SDS
 
 SMALL = Candidate(
     vocab_size=1024,
@@ -66,7 +73,8 @@ def study(seed: int, *, noise: float = 0.004) -> list[StudyRow]:
         for times in (1, 4)
     )
     prior = prior_model(shipped_law(), long)
-    coefficients = draw.multivariate_normal(prior.prior.mean, prior.prior.covariance)
+    covariance = prior.prior.covariance + np.diag(TRANSFER_SDS**2)
+    coefficients = draw.multivariate_normal(prior.prior.mean, covariance)
     own = draw.normal(0, prior.residual_sd, len(candidates))
     for times, training in ((1, short), (4, long)):
         losses = feature_rows(candidates, training, prior.aspect) @ coefficients + own
@@ -117,6 +125,16 @@ def test_trainings_short_of_the_transition_are_not_used() -> None:
     found = judge_study(spoilt)
     assert found.num_passed == found.num_short - 8
     assert found.rankings[2].overall > 0.85
+
+
+def test_the_scale_that_made_the_losses_is_found_again() -> None:
+    found = [likeliest_transfer_scale(study(seed)) for seed in range(12)]
+    assert np.median(found) == pytest.approx(TRANSFER_SCALE, abs=2)
+
+
+def test_the_shipped_scale_is_what_the_committed_study_says() -> None:
+    table = Path(__file__).parents[2] / "docs" / "proxy" / "study-700k.csv"
+    assert likeliest_transfer_scale(read_study(table)) == pytest.approx(TRANSFER_SCALE, abs=0.5)
 
 
 def test_curves_tell_when_the_order_of_the_end_is_there() -> None:

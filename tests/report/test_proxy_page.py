@@ -27,6 +27,7 @@ STUDY = StudyResult(
     held=0.9,
     seed_difference=0.0042,
     truth_sd=0.02,
+    transfer_scale=6.0,
     along=(AlongTheWay(tokens=456_000, overall=0.11, one_depth=0.22),),
 )
 

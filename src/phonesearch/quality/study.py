@@ -11,7 +11,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +22,20 @@ from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.errors import QualityError
 from phonesearch.quality.features import Training, feature_rows
 from phonesearch.quality.law import Array
-from phonesearch.quality.model import QualityModel, prior_model, qualities
+from phonesearch.quality.model import Coefficients, QualityModel, prior_model, qualities
 from phonesearch.quality.shipped import shipped_law
-from phonesearch.quality.update import Observations, observation_noise, updated
+from phonesearch.quality.update import (
+    LENGTH_TRANSFER_SDS,
+    TRANSFER_SDS,
+    Observations,
+    observation_noise,
+    updated,
+)
 
 COVERAGE: Final = 0.90
 """Of the intervals that are held against the truth."""
 _FEWEST: Final = 4
+_SCALES: Final = np.arange(0, 20.5, 0.5)
 _ALONG: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 """Shares of a long training, before its cooldown, at which its training loss is looked at."""
 
@@ -96,6 +103,8 @@ class StudyResult:
     """Median difference of two seeds of the truth, in log loss; not a number without any."""
     truth_sd: float
     """Standard deviation of the truths, in log loss."""
+    transfer_scale: float
+    """See `likeliest_transfer_scale`."""
     along: tuple[AlongTheWay, ...]
     """From early to late; empty where no curves are known."""
 
@@ -197,8 +206,47 @@ def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
         held=float(inside.mean()),
         seed_difference=float(np.median(pairs)) if pairs else math.nan,
         truth_sd=float(true.std(ddof=1)),
+        transfer_scale=likeliest_transfer_scale(rows),
         along=_along([row for row in rows if row.longer == longest and row.curve]),
     )
+
+
+def likeliest_transfer_scale(rows: Sequence[StudyRow]) -> float:
+    """How many times `Term.transfer_sd` the effects in small models are off the priors.
+
+    The value, to a half, under which the losses of the long trainings are likeliest, with their
+    mean taken out (restricted likelihood, as in `quality.update`).
+    """
+    longest = max(row.longer for row in rows)
+    long = [row for row in rows if row.longer == longest]
+    size = float(np.median([row.parameters for row in long]))
+    training = Training(
+        reference_parameters=size, tokens_per_parameter=long[0].tokens / size, is_short=True
+    )
+    model = prior_model(shipped_law(), training)
+    candidates = [row.proxy for row in long]
+    features = feature_rows(candidates, training, model.aspect)
+    losses = np.log([row.bits_per_byte for row in long]) - features @ model.prior.mean
+    noise = observation_noise(
+        features,
+        tuple(candidate_id(one) for one in candidates),
+        training_sd=float(np.median([row.standard_error / row.bits_per_byte for row in long])),
+        residual_sd=model.residual_sd,
+        transfer_sds=np.zeros_like(LENGTH_TRANSFER_SDS),
+    )
+    certain = features @ model.prior.covariance @ features.T + noise
+    ones = np.ones(len(long))
+
+    def log_likelihood(scale: float) -> float:
+        moved = features * (scale * LENGTH_TRANSFER_SDS)
+        covariance = certain + moved @ moved.T
+        inverse = np.linalg.inv(covariance)
+        of_mean = float(ones @ inverse @ ones)
+        off = losses - float(ones @ inverse @ losses) / of_mean
+        determinant = float(np.linalg.slogdet(covariance).logabsdet)
+        return -0.5 * (float(off @ inverse @ off) + determinant + math.log(of_mean))
+
+    return float(max(_SCALES, key=log_likelihood))
 
 
 def _along(rows: Sequence[StudyRow]) -> tuple[AlongTheWay, ...]:
@@ -224,7 +272,11 @@ def _along(rows: Sequence[StudyRow]) -> tuple[AlongTheWay, ...]:
 def _models(
     shorts: Sequence[StudyRow], used: Sequence[StudyRow], longest: int, noise: float
 ) -> tuple[QualityModel, QualityModel, Training]:
-    """Before and after the short trainings, for the long one."""
+    """Before and after the short trainings, for the long one of the small models.
+
+    What is believed of small models is what is believed of large ones, less sharply: their effects
+    may be off by what transfers badly. Short and long differ only by the length.
+    """
     size = float(np.median([row.parameters for row in shorts]))
     tokens = shorts[0].tokens
     short = Training(reference_parameters=size, tokens_per_parameter=tokens / size, is_short=True)
@@ -232,6 +284,10 @@ def _models(
         reference_parameters=size, tokens_per_parameter=longest * tokens / size, is_short=True
     )
     prior = prior_model(shipped_law(), long)
+    beliefs = Coefficients(
+        mean=prior.prior.mean, covariance=prior.prior.covariance + np.diag(TRANSFER_SDS**2)
+    )
+    prior = replace(prior, prior=beliefs, posterior=beliefs)
     if not used:
         return prior, prior, long
     candidates = [row.proxy for row in used]
@@ -240,7 +296,13 @@ def _models(
     seen = Observations(
         rows=features,
         log_losses=np.log([row.bits_per_byte for row in used]),
-        noise=observation_noise(features, names, training_sd=noise, residual_sd=prior.residual_sd),
+        noise=observation_noise(
+            features,
+            names,
+            training_sd=noise,
+            residual_sd=prior.residual_sd,
+            transfer_sds=LENGTH_TRANSFER_SDS,
+        ),
         recipes=("study",) * len(used),
         architectures=names,
     )

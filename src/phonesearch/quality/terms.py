@@ -36,6 +36,12 @@ RESIDUAL_SD: Final = 0.005
 the law fitted on one suite leaves unexplained in the other, `evidence.morph_law_on_gemstones` in
 data/shape_law.json: 0.0050."""
 
+TRANSFER_SCALE: Final = 6.5
+"""Times `Term.transfer_sd` that an effect in a small model may be from that in the planned one.
+Source: `python benchmarks/proxy_study.py score --table docs/proxy/study-700k.csv`, whose 27 long
+trainings of 0.3M parameters are likeliest (restricted likelihood) with effects that far from the
+priors, which are of larger models; a test holds it to what the command gives."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
@@ -44,7 +50,8 @@ class Term:
     mean: float
     sd: float
     transfer_sd: float
-    """Of the difference between the effect in a short training and in the planned one."""
+    """Of the difference between the effect in a short training and in a long one of the same
+    model; `TRANSFER_SCALE` times as much to the planned one, which is larger too."""
     source: str
 
 

@@ -15,13 +15,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
 from phonesearch.errors import QualityError
 from phonesearch.quality.law import Array
 from phonesearch.quality.model import Coefficients, QualityModel
-from phonesearch.quality.terms import PRIOR_TERMS, TERM_NAMES
+from phonesearch.quality.terms import PRIOR_TERMS, TERM_NAMES, TRANSFER_SCALE
+
+LENGTH_TRANSFER_SDS: Final[Array] = np.array(
+    [PRIOR_TERMS[name].transfer_sd if name in PRIOR_TERMS else 0.0 for name in TERM_NAMES]
+)
+"""Of each coefficient, how far it may move from a short to a long training of one model."""
+TRANSFER_SDS: Final[Array] = TRANSFER_SCALE * LENGTH_TRANSFER_SDS
+"""The same from a small model to the planned one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,12 +87,13 @@ def observation_noise(
     *,
     training_sd: float,
     residual_sd: float,
+    transfer_sds: Array = TRANSFER_SDS,
 ) -> Array:
     """Covariance of the noise of short trainings, (n, n).
 
     Three parts: what a training scatters by, each its own; what is particular to an architecture,
     shared by its trainings; and, for each coefficient, that its effect in a short training is
-    not that in the planned one (`Term.transfer_sd`), shared by all that have the feature. The
+    not that in the planned one (`TRANSFER_SDS`), shared by all that have the feature. The
     last keeps a hundred anchors from making a coefficient more certain than a short training can.
 
     Args:
@@ -92,15 +101,13 @@ def observation_noise(
         architectures: Which architecture each training is of.
         training_sd: Of log loss between seeds, evaluation noise included.
         residual_sd: Of log loss between architectures that the features cannot tell apart.
+        transfer_sds: Of each coefficient, (terms,).
     """
     if not training_sd > 0:
         raise QualityError(f"`training_sd` must be above 0, got {training_sd}.")
-    transfer = np.array(
-        [PRIOR_TERMS[name].transfer_sd if name in PRIOR_TERMS else 0.0 for name in TERM_NAMES]
-    )
     names = np.array(architectures)
     same = (names[:, None] == names[None, :]).astype(np.float64)
-    moved = rows * transfer
+    moved = rows * transfer_sds
     return np.asarray(training_sd**2 * np.eye(len(names)) + residual_sd**2 * same + moved @ moved.T)
 
 

@@ -17,9 +17,9 @@ _NOTES: Final = (
     "biased there. The law rests on gated networks of 50M to 2B parameters.",
     "That an effect in a model of a third of a million parameters is there at full size, no laptop "
     "can show. `docs/proxy.md` has what was tried.",
-    "Put to the test with half of their present length, short trainings did not rank small models as "
-    "long ones do, and the deviations were too narrow; whether the present length mends that is not "
-    "measured yet. See `docs/proxy.md`.",
+    "Put to the test with half of their present length, short trainings did not rank small models "
+    "as long ones do, and the deviations were too narrow; whether the present length mends that is "
+    "not measured yet. See `docs/proxy.md`.",
     "Loss is not accuracy on tasks, and all candidates are taken to be trained equally well.",
 )
 

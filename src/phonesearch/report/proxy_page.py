@@ -21,7 +21,7 @@ from phonesearch.proxy.uncertainty import COPY_GAP_PASSED_NATS
 from phonesearch.quality.law import aspect_penalty, log_best_aspect
 from phonesearch.quality.shipped import ShapeLaw, shipped_law
 from phonesearch.quality.study import COVERAGE, StudyResult, judge_study, read_study
-from phonesearch.quality.terms import PRIOR_TERMS, RESIDUAL_SD
+from phonesearch.quality.terms import PRIOR_TERMS, RESIDUAL_SD, TRANSFER_SCALE
 
 PAGE: Final = "proxy.md"
 STUDY: Final = Path("proxy") / "study.csv"
@@ -190,22 +190,24 @@ size among architectures it has not seen):
 
 
 def _terms_section() -> str:
-    rows = [("term", "prior", "deviation", "short against long", "source")]
+    rows = [("term", "prior", "deviation", "small against full", "source")]
     rows += [
         (
             name.replace("_", " "),
             f"{term.mean:+.4f}",
             f"{term.sd:.4f}",
-            f"{term.transfer_sd:.4f}",
+            f"{TRANSFER_SCALE * term.transfer_sd:.4f}",
             term.source,
         )
         for name, term in PRIOR_TERMS.items()
     ]
     return f"""## Priors of everything else
 
-In log loss. *Short against long* is how far an effect in a short training may be from that in the
-planned one. Each architecture has besides a residual of its own of {RESIDUAL_SD} that no term
-explains.
+In log loss. *Small against full* is how far an effect in a short training of a small model may be
+from that in the planned one: {TRANSFER_SCALE:g} times what is assumed from short to long alone, as
+the long trainings of small models in the study below have effects that far off the priors. Where it
+is wide, short trainings hardly move what is published. Each architecture has besides a residual of
+its own of {RESIDUAL_SD} that no term explains.
 
 {_table(rows)}"""
 

@@ -14,8 +14,9 @@ from phonesearch.quality.features import Training, feature_row
 from phonesearch.quality.law import Array
 from phonesearch.quality.model import QualityModel, prior_model, quality
 from phonesearch.quality.shipped import shipped_law
-from phonesearch.quality.terms import LAW_TERMS, PRIOR_TERMS, TERM_NAMES
+from phonesearch.quality.terms import LAW_TERMS, TERM_NAMES
 from phonesearch.quality.update import (
+    TRANSFER_SDS,
     LeftOut,
     Observations,
     leave_one_out,
@@ -26,9 +27,6 @@ from phonesearch.study.score import Score, ScoreKind
 from phonesearch.study.settings import RunSettings
 
 _OF_LAW = np.array([name in (*LAW_TERMS, "short_size") for name in TERM_NAMES])
-_TRANSFER = np.array(
-    [PRIOR_TERMS[name].transfer_sd if name in PRIOR_TERMS else 0.0 for name in TERM_NAMES]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,7 +137,7 @@ def score_of_own(judge: Judge, candidate: Candidate, trained: ProxyLoss) -> Scor
         law=law,
         prior=prior,
         proxy=log_loss,
-        shared=tuple(float(part) for part in (*(row @ judge.loadings), *(full * _TRANSFER))),
+        shared=tuple(float(part) for part in (*(row @ judge.loadings), *(full * TRANSFER_SDS))),
         own_sd=math.hypot(model.residual_sd, trained.standard_error / trained.bits_per_byte),
     )
 
