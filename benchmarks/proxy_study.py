@@ -234,6 +234,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, help="of a short training; default: the recipe's")
     parser.add_argument("--table", type=Path, default=TABLE)
     given = parser.parse_args()
+    if given.tokens is not None and given.table == TABLE:
+        parser.error(f"--tokens needs a --table of its own; {TABLE} is of the recipe as it is")
+    if given.what == "score" and not given.table.is_file():
+        parser.error(f"there is no table {given.table} yet; make it with: train")
     if given.what == "train":
         train(given.jobs, given.hours, given.tokens, given.table)
     else:
