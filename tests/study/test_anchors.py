@@ -18,6 +18,7 @@ from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import log_best_aspect, shrink
 from phonesearch.quality.anchors import log_information
 from phonesearch.quality.features import feature_rows
+from phonesearch.report.losses import quality_report
 from phonesearch.space.grid import BudgetedSpace, at_budget
 from phonesearch.space.schema import SearchSpace
 from phonesearch.study.anchors import ANCHORS_FILE, Anchor, choose, read_anchors, require_enough
@@ -26,6 +27,7 @@ from phonesearch.study.judge import make_judge
 from phonesearch.study.observer import Silent
 from phonesearch.study.prepare import prepare
 from phonesearch.study.run import search
+from phonesearch.study.score import ScoreKind
 from phonesearch.study.settings import RunSettings
 
 NewRun = Callable[[Path, RunSettings], RunFolder]
@@ -123,6 +125,16 @@ def test_published_data_alone_need_no_training(
     assert [record.state for record in records] == ["complete"] * 8
     assert {record.score.kind for record in records if record.score} == {"prior"}
     assert not (folder.path / ANCHORS_FILE).exists()
+
+
+def test_only_a_run_with_short_trainings_is_told_how_they_did_in_the_study(
+    tmp_path: Path, settings: RunSettings, new_run: NewRun
+) -> None:
+    kinds: tuple[ScoreKind, ...] = ("prior", "anchors", "each")
+    for kind in kinds:
+        folder = new_run(tmp_path / kind, dataclasses.replace(settings, scored_by=kind))
+        told = any("Put to the test" in note for note in quality_report(folder).notes)
+        assert told == (kind != "prior")
 
 
 def test_a_damaged_file_of_anchors_is_named(tmp_path: Path) -> None:

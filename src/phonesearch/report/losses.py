@@ -17,10 +17,12 @@ _NOTES: Final = (
     "biased there. The law rests on gated networks of 50M to 2B parameters.",
     "That an effect in a model of a third of a million parameters is there at full size, no laptop "
     "can show. `docs/proxy.md` has what was tried.",
+    "Loss is not accuracy on tasks, and all candidates are taken to be trained equally well.",
+)
+_SHORT_TRAININGS_NOTE: Final = (
     "Put to the test with half of their present length, short trainings did not rank small models "
     "as long ones do, and the deviations were too narrow; whether the present length mends that is "
-    "not measured yet. See `docs/proxy.md`.",
-    "Loss is not accuracy on tasks, and all candidates are taken to be trained equally well.",
+    "not measured yet. See `docs/proxy.md`."
 )
 
 
@@ -43,7 +45,7 @@ def quality_report(folder: RunFolder) -> QualityReport:
         anchors=tuple(_row(anchor, errors) for anchor in anchors),
         leave_one_out_rms=rms,
         horizon_tokens_per_parameter=settings.proxy.horizon_tokens_per_parameter,
-        notes=_NOTES,
+        notes=_NOTES if settings.scored_by == "prior" else (_SHORT_TRAININGS_NOTE, *_NOTES),
     )
 
 
