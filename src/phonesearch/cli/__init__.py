@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from phonesearch import __version__
-from phonesearch.cli import device, export, phone, quality, report, run, space, time
+from phonesearch.cli import check, device, export, phone, quality, report, run, space, time
 from phonesearch.errors import PhoneSearchError
 
 
@@ -45,6 +45,7 @@ app = typer.Typer(
 app.command(name="run")(run.run)
 app.command(name="time")(time.time)
 app.command(name="report")(report.report)
+app.command(name="check")(check.check)
 app.command(name="export")(export.export)
 app.add_typer(device.app, name="device")
 app.add_typer(space.app, name="space")

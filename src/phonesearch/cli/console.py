@@ -59,6 +59,7 @@ class Console:
         self._fastest: tuple[float, str] | None = None
         self._best: tuple[int, Score] | None = None
         self._anchors = self._anchors_finished = self._anchors_new = 0
+        self._anchor_name = "anchors"
         self._anchor_shares: dict[int, float] = {}
         self._anchor_bar: TaskID | None = None
 
@@ -76,33 +77,40 @@ class Console:
             self._remember(record)
         if records:
             self.say(f"{len(records)} of {trials} trials are finished already")
-        if self._console.is_terminal and len(records) < trials:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=28),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TextColumn("{task.fields[note]}", markup=False),
-                console=self._console,
-            )
+        if len(records) < trials:
+            self._start_bars()
+        if self._progress is not None:
             self._overall = self._progress.add_task(
                 "candidates", total=trials, completed=len(records), note=""
             )
-            self._progress.start()
 
-    def anchors(self, count: int, finished: int) -> None:
-        """A bar for all anchors, before the search."""
-        self._anchors, self._anchors_finished, self._anchor_shares = count, finished, {}
-        self._work_started_s = time.monotonic()
-        self.say(
-            f"Training {count - finished} of {count} anchors; all candidates are judged by them"
+    def _start_bars(self) -> None:
+        """Where there is a terminal to draw on."""
+        if not self._console.is_terminal or self._progress is not None:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self._console,
         )
+        self._progress.start()
+
+    def anchors(self, count: int, finished: int, what: str) -> None:
+        """A bar for all of them."""
+        self._anchors, self._anchors_finished, self._anchor_shares = count, finished, {}
+        self._anchor_name = what.partition(";")[0]
+        self._work_started_s = time.monotonic()
+        self.say(f"Training {count - finished} of {count} {what}")
+        self._start_bars()
         if self._progress is not None:
             self._anchor_bar = self._progress.add_task(
-                "anchors", total=count, completed=finished, note=""
+                self._anchor_name, total=count, completed=finished, note=""
             )
 
     def training_anchor(self, number: int, tokens: int, total_tokens: int) -> None:
-        """Move the bar, or say how far it is."""
+        """Move the bar, or say how far they are."""
         self._anchor_shares[number] = min(tokens / total_tokens, 1.0)
         running = sum(self._anchor_shares.values())
         done = self._anchors_finished + running
@@ -115,14 +123,16 @@ class Console:
             self._progress.update(self._anchor_bar, completed=done, note=note)
         elif time.monotonic() - self._last_line_s > _LINE_INTERVAL_S:
             self._last_line_s = time.monotonic()
-            self.say("; ".join(filter(None, (f"   {done:.1f} of {self._anchors} anchors", note))))
+            told = f"   {done:.1f} of {self._anchors} {self._anchor_name}"
+            self.say("; ".join(filter(None, (told, note))))
 
     def anchor(self, number: int, anchor: Anchor) -> None:
-        """A line on the anchor."""
+        """A line on it."""
         self._anchor_shares.pop(number, None)
         self._anchors_finished += 1
         self._anchors_new += 1
-        self.say(f"anchor {self._anchors_finished} of {self._anchors}: {describe_anchor(anchor)}")
+        place = f"{self._anchors_finished} of {self._anchors} {self._anchor_name}"
+        self.say(f"{place}: {describe_anchor(anchor)}")
         if self._anchors_finished == self._anchors:
             self._work_started_s = time.monotonic()
             if self._progress is not None and self._anchor_bar is not None:

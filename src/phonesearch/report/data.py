@@ -15,6 +15,8 @@ from phonesearch.units import format_count
 
 Kind = Literal["front", "dominated", "censored", "infeasible", "failed", "known"]
 
+DOUBT_SDS = 1.645
+"""Deviations of an error beyond which a check speaks against the judge: outside of 90 %."""
 _CROWD = 60
 _MOST_LABELS = 16
 
@@ -75,11 +77,25 @@ class QualityReport:
     """Of the planned training."""
     notes: tuple[str, ...]
     """What the judgement cannot tell, one sentence or two each."""
+    checks: tuple[AnchorRow, ...] = ()
+    """Candidates that were trained after the search; `left_out_error` is against all other short
+    trainings of the run."""
 
     @property
     def num_used(self) -> int:
         """Anchors that candidates are judged by."""
         return sum(anchor.passed and anchor.reason is None for anchor in self.anchors)
+
+    @property
+    def checks_in_doubt(self) -> tuple[AnchorRow, ...]:
+        """Those of the checks that are more than `DOUBT_SDS` deviations off."""
+        return tuple(
+            row
+            for row in self.checks
+            if row.left_out_error is not None
+            and row.left_out_sd is not None
+            and abs(row.left_out_error) > DOUBT_SDS * row.left_out_sd
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

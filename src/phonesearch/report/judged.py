@@ -32,7 +32,7 @@ def judged_section(report: ReportInput) -> str:
         )
     return (
         f'<h2>How loss was judged</h2><p class="soft">{prose(" ".join(sentences))}</p>'
-        f"{_parts(report)}{_anchors(quality)}{_notes(quality)}"
+        f"{_parts(report)}{_anchors(quality)}{_checks(quality)}{_notes(quality)}"
     )
 
 
@@ -104,8 +104,39 @@ def _anchors(quality: QualityReport | None) -> str:
     )
 
 
+def _checks(quality: QualityReport | None) -> str:
+    if quality is None or not quality.checks:
+        return ""
+    return (
+        "<h3>Candidates trained as a check</h3>"
+        f'<p class="soft">{prose(checks_in_words(quality))}</p>'
+        f"{_trainings_table(quality.checks, 'checked')}"
+    )
+
+
+def checks_in_words(quality: QualityReport) -> str:
+    """What the checks of a run say of how its losses were judged, in sentences."""
+    ranked = [row for row in quality.checks if row.left_out_sd is not None]
+    if not ranked:
+        return (
+            "None of the candidates trained after the search can be held against others: it takes "
+            "two trainings past the copying transition."
+        )
+    held = len(ranked) - len(quality.checks_in_doubt)
+    return (
+        "Trained after the search, and held against what all other short trainings of this run, "
+        f"laws and priors lead one to expect: {held} of {len(ranked)} are within the 90 % "
+        "interval. That is a check of what is expected of short trainings of small models; no "
+        "candidate was judged by it."
+    )
+
+
 def anchors_table(quality: QualityReport) -> str:
     """Every anchor, with its error when it is predicted from the others."""
+    return _trainings_table(quality.anchors, "used")
+
+
+def _trainings_table(trainings: Sequence[AnchorRow], standing: str) -> str:
     head = [
         ("architecture", ""),
         ("bits per byte<small>± standard error</small>", "number"),
@@ -115,10 +146,10 @@ def anchors_table(quality: QualityReport) -> str:
         ("took", "number"),
         ("", ""),
     ]
-    return table(head, [_anchor_row(anchor) for anchor in quality.anchors])
+    return table(head, [_training_row(one, standing) for one in trainings])
 
 
-def _anchor_row(anchor: AnchorRow) -> str:
+def _training_row(anchor: AnchorRow, standing: str) -> str:
     loss = ""
     if anchor.bits_per_byte is not None:
         loss = f"{anchor.bits_per_byte:.4f}"
@@ -137,15 +168,15 @@ def _anchor_row(anchor: AnchorRow) -> str:
         ("number", gap),
         ("number", "" if anchor.tokens is None else format_count(anchor.tokens)),
         ("number", "" if anchor.seconds is None else format_seconds(anchor.seconds)),
-        ("text" if anchor.reason else "", _standing(anchor)),
+        ("text" if anchor.reason else "", _standing(anchor, standing)),
     ]
     return row(cells)
 
 
-def _standing(anchor: AnchorRow) -> str:
+def _standing(anchor: AnchorRow, standing: str) -> str:
     if anchor.reason is not None:
         return f"not used: failed, {escape(anchor.reason)}"
-    return "used" if anchor.passed else "not used: had not begun to copy"
+    return standing if anchor.passed else "not used: had not begun to copy"
 
 
 def _notes(quality: QualityReport | None) -> str:

@@ -82,7 +82,7 @@ def judged_by(front: Front, quality: QualityReport | None) -> str:
     if len(kinds) > 1:
         return f"judged in different ways: {', '.join(kinds)}"
     if kinds == ("prior",):
-        return "nothing was trained"
+        return "nothing was trained to judge by" if _checked(quality) else "nothing was trained"
     if kinds == ("anchors",):
         return f"short trainings of {_how_many(quality)}other architectures"
     return "a short training of each"
@@ -95,6 +95,11 @@ def how_judged(front: Front, quality: QualityReport | None) -> str:
         return f"Losses were judged in different ways ({', '.join(kinds)})."
     expected = "losses are what published laws and comparisons lead one to expect"
     if kinds == ("prior",):
+        if _checked(quality):
+            return (
+                f"Nothing was trained to judge by: {expected}. The candidates trained afterwards, "
+                "as a check, changed no loss."
+            )
         return (
             f"Neither candidates nor other architectures were trained: {expected}, and nothing of "
             "this run has tested them."
@@ -120,6 +125,10 @@ def _kinds(front: Front, quality: QualityReport | None) -> tuple[str, ...]:
     if front.score_kinds or quality is None:
         return front.score_kinds
     return (quality.kind,)
+
+
+def _checked(quality: QualityReport | None) -> bool:
+    return quality is not None and bool(quality.checks)
 
 
 def _how_many(quality: QualityReport | None) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.report.data import AnchorRow, QualityReport
 from phonesearch.study.anchors import Anchor, read_anchors
+from phonesearch.study.check import Checked, held_against, read_checks
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import left_out, make_judge
 
@@ -42,14 +44,25 @@ def quality_report(folder: RunFolder) -> QualityReport:
         rms = math.sqrt(sum(error**2 for error, _ in errors.values()) / len(errors))
     return QualityReport(
         kind=settings.scored_by,
-        anchors=tuple(_row(anchor, errors) for anchor in anchors),
+        anchors=tuple(_row(anchor, errors.get(_trained_id(anchor))) for anchor in anchors),
         leave_one_out_rms=rms,
         horizon_tokens_per_parameter=settings.proxy.horizon_tokens_per_parameter,
         notes=_NOTES if settings.scored_by == "prior" else (_SHORT_TRAININGS_NOTE, *_NOTES),
+        checks=tuple(_check_row(one) for one in held_against(folder, read_checks(folder.path))),
     )
 
 
-def _row(anchor: Anchor, errors: dict[str, tuple[float, float]]) -> AnchorRow:
+def _trained_id(anchor: Anchor) -> str:
+    return "" if anchor.trained is None else candidate_id(Candidate(**anchor.trained.proxy))
+
+
+def _check_row(checked: Checked) -> AnchorRow:
+    against = checked.against
+    row = _row(checked.check.training, None if against is None else (against.error, against.sd))
+    return replace(row, shape=f"trial {checked.check.number}: {row.shape}")
+
+
+def _row(anchor: Anchor, error: tuple[float, float] | None) -> AnchorRow:
     candidate, loss = anchor.candidate, anchor.trained
     shape = (
         f"{candidate.ffn_type} {candidate.hidden_act}, feed-forward "
@@ -70,7 +83,7 @@ def _row(anchor: Anchor, errors: dict[str, tuple[float, float]]) -> AnchorRow:
             left_out_sd=None,
             reason=anchor.reason,
         )
-    error, sd = errors.get(candidate_id(Candidate(**loss.proxy)), (None, None))
+    off, sd = error or (None, None)
     return AnchorRow(
         shape=shape,
         bits_per_byte=loss.bits_per_byte,
@@ -79,6 +92,6 @@ def _row(anchor: Anchor, errors: dict[str, tuple[float, float]]) -> AnchorRow:
         passed=loss.passed_transition,
         tokens=loss.tokens,
         seconds=loss.seconds,
-        left_out_error=error,
+        left_out_error=off,
         left_out_sd=sd,
     )

@@ -1,9 +1,14 @@
-"""Trains what is not trained yet of the anchors of a run."""
+"""Trains what is not trained yet of the anchors of a run, and other short trainings of it."""
 
 from __future__ import annotations
 
-from phonesearch.candidate.config import candidate_id
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.errors import PhoneSearchError
+from phonesearch.proxy.corpus import Corpus
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.anchors import (
     Anchor,
@@ -17,7 +22,11 @@ from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import make_judge
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.prepare import Prepared
+from phonesearch.study.settings import RunSettings
 from phonesearch.study.workers import ProxyPool, TrainingJob
+
+ANCHORS: Final = "anchors; all candidates are judged by them"
+"""What short trainings before the search are for."""
 
 
 def anchors_due(folder: RunFolder) -> bool:
@@ -42,8 +51,7 @@ def train_anchors(
         RunFolderError: If a result cannot be kept.
     """
     settings = folder.settings
-    corpus = prepared.corpus
-    if pool is not None and corpus is not None:
+    if pool is not None and prepared.corpus is not None:
         chosen = choose(prepared.space, settings, make_judge(settings))
         done = {candidate_id(anchor.candidate) for anchor in read_anchors(folder.path)}
         due = {
@@ -52,26 +60,52 @@ def train_anchors(
             if candidate_id(candidate) not in done
         }
         if due:
-            observer.anchors(len(chosen), len(chosen) - len(due))
-        jobs = {
-            number: TrainingJob(
-                candidate=candidate,
-                corpus=corpus,
-                settings=settings.proxy,
-                reference_parameters=settings.budget,
-                cache_dir=prepared.trainings,
-            )
-            for number, candidate in due.items()
-        }
-        for number, outcome in pool.train(jobs, observer.training_anchor):
-            failed = isinstance(outcome, PhoneSearchError)
-            anchor = Anchor(
-                candidate=due[number],
-                trained=None if failed else outcome,  # type: ignore[arg-type]
-                reason=str(outcome) if failed else None,
-            )
+            observer.anchors(len(chosen), len(chosen) - len(due), ANCHORS)
+        for _, anchor in short_trainings(
+            due, settings, prepared.corpus, prepared.trainings, pool, observer
+        ):
             keep_anchor(folder.path, anchor)
-            observer.anchor(number, anchor)
     anchors = read_anchors(folder.path)
     require_enough(anchors, settings)
     return usable(anchors)
+
+
+def short_trainings(
+    due: Mapping[int, Candidate],
+    settings: RunSettings,
+    corpus: Corpus,
+    trainings: Path,
+    pool: ProxyPool,
+    observer: RunObserver,
+) -> Iterator[tuple[int, Anchor]]:
+    """Trains proxies of the candidates, and yields each with its number as soon as it ends.
+
+    The observer is told once the caller has kept it.
+
+    Args:
+        due: Candidates at full size, by any number.
+        settings: Of the run.
+        corpus: What proxies are trained on.
+        trainings: Folder that they are kept in for all runs.
+        pool: Where they are trained.
+        observer: Told of every step; that they begin is for the caller to tell.
+    """
+    jobs = {
+        number: TrainingJob(
+            candidate=candidate,
+            corpus=corpus,
+            settings=settings.proxy,
+            reference_parameters=settings.budget,
+            cache_dir=trainings,
+        )
+        for number, candidate in due.items()
+    }
+    for number, outcome in pool.train(jobs, observer.training_anchor):
+        failed = isinstance(outcome, PhoneSearchError)
+        anchor = Anchor(
+            candidate=due[number],
+            trained=None if failed else outcome,  # type: ignore[arg-type]
+            reason=str(outcome) if failed else None,
+        )
+        yield number, anchor
+        observer.anchor(number, anchor)

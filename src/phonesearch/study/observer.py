@@ -21,16 +21,19 @@ class RunObserver(Protocol):
         """The trials that are already finished, of so many to come in all."""
         ...
 
-    def anchors(self, count: int, finished: int) -> None:
-        """So many anchors are to be trained in all, of which some are finished already."""
+    def anchors(self, count: int, finished: int, what: str) -> None:
+        """So many short trainings are to be made in all, of which some are finished already.
+
+        `what` they are, in the plural, then what for.
+        """
         ...
 
     def training_anchor(self, number: int, tokens: int, total_tokens: int) -> None:
-        """An anchor has seen so many of its tokens."""
+        """One of them has seen so many of its tokens."""
         ...
 
     def anchor(self, number: int, anchor: Anchor) -> None:
-        """An anchor is over and stored."""
+        """One of them is over and stored."""
         ...
 
     def timed(self, trial: int, candidate: Candidate, speed: Speed) -> None:
@@ -55,7 +58,7 @@ class Silent:
     def resumed(self, records: tuple[TrialRecord, ...], trials: int) -> None:
         """Nothing."""
 
-    def anchors(self, count: int, finished: int) -> None:
+    def anchors(self, count: int, finished: int, what: str) -> None:
         """Nothing."""
 
     def training_anchor(self, number: int, tokens: int, total_tokens: int) -> None:
