@@ -13,7 +13,7 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.errors import ProxyError
 from phonesearch.files import write_json
 from phonesearch.proxy import cache, recipe, train
-from phonesearch.proxy.cache import cached_training, extended_training
+from phonesearch.proxy.cache import cached_training
 from phonesearch.proxy.corpus import Corpus
 from phonesearch.proxy.loop import Watch
 from phonesearch.proxy.recipe import content_key, decides_loss
@@ -222,7 +222,8 @@ def test_a_proxy_short_of_the_guard_is_gone_on_with(
 ) -> None:
     """20 steps, common for 15; 30 steps, common for 22; 40 steps."""
     monkeypatch.setattr(train, "COPY_GAP_PASSED_NATS", 10.0)
-    longest = extended_training(tmp_path, proxy, corpus, short)
+    for tokens in (short.tokens, short.tokens * 3 // 2, short.tokens * 2):
+        longest = cached_training(tmp_path, proxy, corpus, replace(short, tokens=tokens))
     assert trainings == [20, 30 - 15, 40 - 22]
     assert longest.loss.tokens == 2 * short.tokens == longest.loss.recipe["tokens"]
     assert not longest.loss.passed_transition
@@ -230,12 +231,12 @@ def test_a_proxy_short_of_the_guard_is_gone_on_with(
     fresh = train.train_shrunk(proxy, corpus, replace(short, tokens=2 * short.tokens))
     assert fresh.windows == longest.windows
     assert fresh.loss.curve == longest.loss.curve
-    again = extended_training(tmp_path, proxy, corpus, short)
+    again = cached_training(tmp_path, proxy, corpus, short)
     assert again.loss.from_cache
     assert len(trainings) == 4
 
 
-def test_a_proxy_past_the_guard_is_not_extended_and_leaves_its_result_alone(
+def test_a_proxy_past_the_guard_leaves_its_result_alone(
     tmp_path: Path,
     proxy: Candidate,
     corpus: Corpus,
@@ -244,7 +245,7 @@ def test_a_proxy_past_the_guard_is_not_extended_and_leaves_its_result_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(train, "COPY_GAP_PASSED_NATS", -10.0)
-    trained = extended_training(tmp_path, proxy, corpus, short)
+    trained = cached_training(tmp_path, proxy, corpus, short)
     assert trained.loss.tokens == short.tokens
     assert trainings == [20]
     kept = {path.suffix for path in (tmp_path / "proxies").iterdir()}

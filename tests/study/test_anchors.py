@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from phonesearch import files
-from phonesearch.candidate.config import candidate_id
+from phonesearch.candidate.config import Candidate, as_dict, candidate_id
 from phonesearch.candidate.count import non_embedding_parameters
 from phonesearch.catalog import resolve
 from phonesearch.errors import InvalidFileError, ProxyError
+from phonesearch.proxy.result import ProxyLoss
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import log_best_aspect, shrink
 from phonesearch.quality.anchors import log_information
@@ -21,7 +22,14 @@ from phonesearch.quality.features import feature_rows
 from phonesearch.report.losses import quality_report
 from phonesearch.space.grid import BudgetedSpace, at_budget
 from phonesearch.space.schema import SearchSpace
-from phonesearch.study.anchors import ANCHORS_FILE, Anchor, choose, read_anchors, require_enough
+from phonesearch.study.anchors import (
+    ANCHORS_FILE,
+    Anchor,
+    choose,
+    read_anchors,
+    require_enough,
+    to_continue,
+)
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import make_judge
 from phonesearch.study.observer import Silent
@@ -91,6 +99,17 @@ def test_a_run_trains_its_anchors_once_and_judges_all_by_them(
     with pytest.raises(ProxyError, match=r"Only 0 of 6 anchors can be used.*--proxy prior"):
         search(folder, prepared)
     path = folder.path / ANCHORS_FILE
+    made = read_anchors(folder.path)
+    continued = made[6:]
+    length = asked_for.proxy.tokens
+    assert [one.trained.tokens for one in made if one.trained] == [length] * 6 + [
+        length * 3 // 2
+    ] * 2
+    for longer in continued:
+        earlier = next(one for one in made if one.candidate == longer.candidate)
+        assert earlier.trained is not None
+        assert longer.trained is not None
+        assert longer.trained.proxy == earlier.trained.proxy
     trained = path.read_text().replace('"passed_transition": false', '"passed_transition": true')
     path.write_text(trained)
 
@@ -144,6 +163,47 @@ def test_a_damaged_file_of_anchors_is_named(tmp_path: Path) -> None:
     (tmp_path / ANCHORS_FILE).write_text("{]\n")
     with pytest.raises(InvalidFileError, match="line 1 is not JSON"):
         read_anchors(tmp_path)
+
+
+def anchor(number: int, gap: float, *, tokens: int = 1000) -> Anchor:
+    candidate = Candidate(
+        vocab_size=500,
+        hidden_size=64,
+        intermediate_size=100 + number,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=16,
+    )
+    loss = ProxyLoss(
+        bits_per_byte=2.0,
+        standard_error=0.02,
+        passed_transition=gap > 0.3,
+        copy_gap_nats=gap,
+        tokens=tokens,
+        seconds=1.0,
+        proxy=as_dict(candidate),
+        recipe={},
+        curve=(),
+    )
+    return Anchor(candidate=candidate, trained=loss, reason=None)
+
+
+def test_anchors_short_of_the_transition_are_gone_on_with_where_that_can_tell_something() -> None:
+    """One alone says nothing, as its loss is of another length. Of twelve, three at most."""
+    settings = asked(proxy=ProxySettings(tokens=1000))
+    passed = [anchor(number, 0.5) for number in range(8)]
+    assert to_continue([*passed, anchor(8, 0.2)], settings) == ()
+
+    late = [anchor(number, gap) for number, gap in ((8, 0.05), (9, 0.2), (10, 0.1), (11, 0.15))]
+    chosen = to_continue([*passed, *late], settings)
+
+    assert chosen == tuple(late[place].candidate for place in (1, 3, 2))
+    first = anchor(9, 0.4, tokens=1500)
+    left = to_continue([*passed, *late, first], settings)
+    assert left == tuple(late[place].candidate for place in (3, 2))
+    rest = [anchor(number, 0.25, tokens=1500) for number in (10, 11)]
+    assert to_continue([*passed, *late, first, *rest], settings) == ()
 
 
 def test_too_few_anchors_are_refused_with_the_reason_of_the_first_that_failed(

@@ -99,6 +99,30 @@ def test_a_training_that_must_not_be_ranked_moves_nothing() -> None:
     assert difference_of(after, BASE, PLAIN) == pytest.approx(difference_of(before, BASE, PLAIN))
 
 
+def test_trainings_of_another_length_are_compared_among_themselves() -> None:
+    """Two that went on for longer are lower by as much, whatever that is."""
+    once = [trained(BASE, 2.2), trained(PLAIN, 2.0)]
+    other = dataclasses.replace(BASE, num_key_value_heads=8)
+    both = (trained(other, 1.9), trained(DEEP, 1.95))
+
+    def judged(level: float) -> float:
+        longer = [
+            dataclasses.replace(
+                loss,
+                tokens=1500,
+                bits_per_byte=loss.bits_per_byte * level,
+                standard_error=loss.standard_error * level,
+            )
+            for loss in both
+        ]
+        return difference_of(make_judge(settings(), [*once, *longer]), BASE, other)
+
+    assert judged(0.8) == pytest.approx(judged(1.0), abs=1e-9)
+    alone = make_judge(settings(), [*once, dataclasses.replace(both[0], tokens=1500)])
+    without = make_judge(settings(), once)
+    assert difference_of(alone, BASE, other) == pytest.approx(difference_of(without, BASE, other))
+
+
 def test_short_trainings_do_not_decide_on_depth() -> None:
     """The proxy of a deep candidate is as far from its own optimum: no loss can tell of depth."""
     before = make_judge(settings())

@@ -14,7 +14,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +32,6 @@ from phonesearch.proxy.result import TrainedProxy
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.train import Outcome, outcome_as_proxy, train_shrunk, trunk_path
 
-EXTENSIONS: Final = (1.5, 2.0)
-"""Lengths, over the settings' tokens, that a proxy short of the guard is trained on to."""
 _FORMAT: Final = 1
 _FOLDER: Final = "proxies"
 _LOCK_POLL_S: Final = 1.0
@@ -54,7 +52,7 @@ def cached_training(
 
     Several processes may ask for the same one: the first trains, the others wait for it. Of a
     proxy short of the guard the trunk is kept as well, so that one of more tokens is a
-    continuation; see `extended_training`. A cache that cannot be written costs the keeping and
+    continuation. A cache that cannot be written costs the keeping and
     not the result: there is a warning.
 
     Args:
@@ -98,41 +96,6 @@ def cached_training(
         _write(path, key, decides, trained)
         if trained.loss.passed_transition and not keep_trunk:
             forget_snapshot(trunk_path(checkpoint))
-    return trained
-
-
-def extended_training(
-    cache_dir: Path,
-    proxy: Candidate,
-    corpus: Corpus,
-    settings: ProxySettings,
-    *,
-    extensions: tuple[float, ...] = EXTENSIONS,
-    watch: Watch | None = None,
-) -> TrainedProxy:
-    """The shortest of a proxy's trainings that passed the guard, or else the longest.
-
-    The settings' own length first, then each extension, going on from the trunk of the one
-    before. The result says in `tokens` and in its recipe how long it was; a loss after more
-    tokens must not be ranked against losses after fewer.
-
-    Args:
-        cache_dir: As in `cached_training`.
-        proxy: Architecture to train. Its shape stays, whatever the length.
-        corpus: Text as tokens.
-        settings: The recipe, with the length of the first training.
-        extensions: Lengths over that of the settings, growing.
-        watch: Told of every step of each training in turn.
-
-    Raises:
-        ProxyError: As `cached_training`.
-    """
-    trained = cached_training(cache_dir, proxy, corpus, settings, watch=watch)
-    for extension in extensions:
-        if trained.loss.passed_transition:
-            break
-        longer = replace(settings, tokens=int(settings.tokens * extension))
-        trained = cached_training(cache_dir, proxy, corpus, longer, watch=watch)
     return trained
 
 

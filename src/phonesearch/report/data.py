@@ -70,7 +70,9 @@ class QualityReport:
 
     kind: ScoreKind
     anchors: tuple[AnchorRow, ...]
-    """Empty unless `kind` is `anchors`."""
+    """Empty unless `kind` is `anchors`. One that was gone on with has a row for each length."""
+    num_anchors: int
+    """Architectures in `anchors`."""
     leave_one_out_rms: float | None
     """Root mean square of the anchors' `left_out_error`; None where there are too few."""
     horizon_tokens_per_parameter: float

@@ -99,7 +99,7 @@ def _anchors(quality: QualityReport | None) -> str:
     )
     return (
         "<h3>The short trainings</h3>"
-        f'<p class="soft">{quality.num_used} of {len(quality.anchors)} anchors are used, all '
+        f'<p class="soft">{quality.num_used} of {quality.num_anchors} anchors are used, all '
         f"trained on the same batches.{prose(error)}</p>{anchors_table(quality)}"
     )
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.report.data import AnchorRow, QualityReport
-from phonesearch.study.anchors import Anchor, read_anchors
+from phonesearch.study.anchors import Anchor, num_architectures, read_anchors
 from phonesearch.study.check import Checked, held_against, read_checks
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import left_out, make_judge
@@ -44,7 +44,8 @@ def quality_report(folder: RunFolder) -> QualityReport:
         rms = math.sqrt(sum(error**2 for error, _ in errors.values()) / len(errors))
     return QualityReport(
         kind=settings.scored_by,
-        anchors=tuple(_row(anchor, errors.get(_trained_id(anchor))) for anchor in anchors),
+        anchors=tuple(_row(anchor, errors.get(_ranked_id(anchor))) for anchor in anchors),
+        num_anchors=num_architectures(anchors),
         leave_one_out_rms=rms,
         horizon_tokens_per_parameter=settings.proxy.horizon_tokens_per_parameter,
         notes=_NOTES if settings.scored_by == "prior" else (_SHORT_TRAININGS_NOTE, *_NOTES),
@@ -52,8 +53,10 @@ def quality_report(folder: RunFolder) -> QualityReport:
     )
 
 
-def _trained_id(anchor: Anchor) -> str:
-    return "" if anchor.trained is None else candidate_id(Candidate(**anchor.trained.proxy))
+def _ranked_id(anchor: Anchor) -> str:
+    """Of what was trained; empty where that may not be ranked."""
+    loss = anchor.trained
+    return candidate_id(Candidate(**loss.proxy)) if loss and loss.passed_transition else ""
 
 
 def _check_row(checked: Checked) -> AnchorRow:

@@ -11,11 +11,14 @@ from phonesearch.errors import PhoneSearchError
 from phonesearch.proxy.corpus import Corpus
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.anchors import (
+    CONTINUED,
     Anchor,
     choose,
     keep_anchor,
+    num_architectures,
     read_anchors,
     require_enough,
+    to_continue,
     usable,
 )
 from phonesearch.study.folder import RunFolder
@@ -27,12 +30,16 @@ from phonesearch.study.workers import ProxyPool, TrainingJob
 
 ANCHORS: Final = "anchors; all candidates are judged by them"
 """What short trainings before the search are for."""
+CONTINUED_ANCHORS: Final = "of these for longer; they had not learned to copy yet"
 
 
 def anchors_due(folder: RunFolder) -> bool:
-    """Whether the run judges by anchors and has not trained as many as it was asked for."""
+    """Whether the run judges by anchors and has not trained all that it is to train."""
     settings = folder.settings
-    return settings.scored_by == "anchors" and len(read_anchors(folder.path)) < settings.num_anchors
+    if settings.scored_by != "anchors":
+        return False
+    anchors = read_anchors(folder.path)
+    return num_architectures(anchors) < settings.num_anchors or bool(to_continue(anchors, settings))
 
 
 def train_anchors(
@@ -65,6 +72,19 @@ def train_anchors(
             due, settings, prepared.corpus, prepared.trainings, pool, observer
         ):
             keep_anchor(folder.path, anchor)
+        longer = dict(enumerate(to_continue(read_anchors(folder.path), settings)))
+        if longer:
+            observer.anchors(len(longer), 0, CONTINUED_ANCHORS)
+            for _, anchor in short_trainings(
+                longer,
+                settings,
+                prepared.corpus,
+                prepared.trainings,
+                pool,
+                observer,
+                tokens=int(settings.proxy.tokens * CONTINUED),
+            ):
+                keep_anchor(folder.path, anchor)
     anchors = read_anchors(folder.path)
     require_enough(anchors, settings)
     return usable(anchors)
@@ -77,6 +97,8 @@ def short_trainings(
     trainings: Path,
     pool: ProxyPool,
     observer: RunObserver,
+    *,
+    tokens: int | None = None,
 ) -> Iterator[tuple[int, Anchor]]:
     """Trains proxies of the candidates, and yields each with its number as soon as it ends.
 
@@ -89,6 +111,7 @@ def short_trainings(
         trainings: Folder that they are kept in for all runs.
         pool: Where they are trained.
         observer: Told of every step; that they begin is for the caller to tell.
+        tokens: To go on to, where that is more than the settings have.
     """
     jobs = {
         number: TrainingJob(
@@ -97,6 +120,7 @@ def short_trainings(
             settings=settings.proxy,
             reference_parameters=settings.budget,
             cache_dir=trainings,
+            tokens=tokens,
         )
         for number, candidate in due.items()
     }

@@ -32,6 +32,11 @@ ANCHORS_FILE: Final = "anchors.jsonl"
 FEWEST_TO_JUDGE: Final = 6
 """Anchors that must be past the transition. Assumption: with fewer the leave-one-out errors, which
 are all that tells whether to believe them, say nothing."""
+CONTINUED: Final = 1.5
+"""Times the tokens that anchors short of the transition are trained on to."""
+_FEWEST_CONTINUED: Final = 2
+_MOST_CONTINUED_SHARE: Final = 0.25
+"""Of the anchors, so that going on takes no more than an eighth of the time planned for them."""
 _POOL: Final = 1500
 """Points of the space that anchors are chosen from."""
 _NEUTRAL: Final = 0.35
@@ -46,7 +51,7 @@ class Anchor:
     """One line of the file: an architecture of the space that was trained, or could not be."""
 
     candidate: Candidate
-    """At full size."""
+    """At full size. One that was gone on with has a line for each of its two lengths."""
     trained: ProxyLoss | None
     reason: str | None
     """Why it has no loss; None if it has."""
@@ -128,10 +133,45 @@ def read_anchors(folder: Path) -> tuple[Anchor, ...]:
     return tuple(read_lines(folder / ANCHORS_FILE, Anchor))
 
 
+def num_architectures(anchors: Sequence[Anchor]) -> int:
+    """How many there are, each once whatever was trained of it."""
+    return len({candidate_id(anchor.candidate) for anchor in anchors})
+
+
 def usable(anchors: Sequence[Anchor]) -> tuple[ProxyLoss, ...]:
     """The losses that may be ranked: there, and past the transition."""
     losses = [anchor.trained for anchor in anchors if anchor.trained is not None]
     return tuple(loss for loss in losses if loss.passed_transition)
+
+
+def to_continue(anchors: Sequence[Anchor], settings: RunSettings) -> tuple[Candidate, ...]:
+    """Which anchors to train on for longer, as they stopped short of the transition.
+
+    Losses after more tokens have a level of their own, so one alone tells nothing: at least two,
+    those nearest to the transition, and not more than a few for their time.
+
+    Args:
+        anchors: What was trained so far.
+        settings: Of the run.
+    """
+    length = settings.proxy.tokens
+    longer = {
+        candidate_id(one.candidate)
+        for one in anchors
+        if one.trained and one.trained.tokens > length
+    }
+    short = [
+        one
+        for one in anchors
+        if one.trained is not None
+        and not one.trained.passed_transition
+        and candidate_id(one.candidate) not in longer
+    ]
+    if len(short) + len(longer) < _FEWEST_CONTINUED:
+        return ()
+    most = max(_FEWEST_CONTINUED, int(_MOST_CONTINUED_SHARE * settings.num_anchors)) - len(longer)
+    short.sort(key=lambda one: -one.trained.copy_gap_nats if one.trained else 0.0)
+    return tuple(one.candidate for one in short[: max(most, 0)])
 
 
 def require_enough(anchors: Sequence[Anchor], settings: RunSettings) -> None:
@@ -140,13 +180,14 @@ def require_enough(anchors: Sequence[Anchor], settings: RunSettings) -> None:
     Raises:
         ProxyError: If they are not.
     """
-    count = len(usable(anchors))
+    count = len({candidate_id(Candidate(**loss.proxy)) for loss in usable(anchors)})
     if count >= min(FEWEST_TO_JUDGE, settings.num_anchors):
         return
     failed = [anchor.reason for anchor in anchors if anchor.reason is not None]
     why = f" First reason: {failed[0]}" if failed else ""
     raise ProxyError(
-        f"Only {count} of {len(anchors)} anchors can be used; the others failed ({len(failed)}) or "
-        "had not begun to copy from their context when training stopped, and must not be ranked. "
+        f"Only {count} of {num_architectures(anchors)} anchors can be used; the others failed "
+        f"({len(failed)}) or had not begun to copy from their context when training stopped, "
+        "and must not be ranked. "
         f"Give them more --proxy-tokens, or search by published data alone: --proxy prior.{why}"
     )

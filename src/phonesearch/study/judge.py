@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,8 +46,8 @@ def make_judge(settings: RunSettings, trained: Sequence[ProxyLoss] = ()) -> Judg
 
     Args:
         settings: Of the run: kind, budget and horizon.
-        trained: Short trainings of anchors, of one recipe; those that may not be ranked are left
-            out.
+        trained: Short trainings of anchors, of one recipe but for its length; those that may not be
+            ranked are left out.
     """
     proxy = settings.proxy
     model = prior_model(
@@ -76,16 +76,21 @@ def make_judge(settings: RunSettings, trained: Sequence[ProxyLoss] = ()) -> Judg
 def observations(
     model: QualityModel, short: Training, trained: Sequence[ProxyLoss]
 ) -> Observations:
-    """Short trainings as the model takes them."""
+    """Short trainings as the model takes them; those of one length have a level in common."""
     candidates = [_candidate(loss) for loss in trained]
-    rows = np.stack([feature_row(one, short, model.aspect) for one in candidates])
+    rows = np.stack(
+        [
+            feature_row(one, _after(short, loss.tokens), model.aspect)
+            for one, loss in zip(candidates, trained, strict=True)
+        ]
+    )
     names = tuple(candidate_id(one) for one in candidates)
     relative = float(np.median([loss.standard_error / loss.bits_per_byte for loss in trained]))
     return Observations(
         rows=rows,
         log_losses=np.log([loss.bits_per_byte for loss in trained]),
         noise=observation_noise(rows, names, training_sd=relative, residual_sd=model.residual_sd),
-        recipes=("anchors",) * len(trained),
+        recipes=tuple(f"{loss.tokens} tokens" for loss in trained),
         architectures=names,
     )
 
@@ -140,6 +145,11 @@ def score_of_own(judge: Judge, candidate: Candidate, trained: ProxyLoss) -> Scor
         shared=tuple(float(part) for part in (*(row @ judge.loadings), *(full * TRANSFER_SDS))),
         own_sd=math.hypot(model.residual_sd, trained.standard_error / trained.bits_per_byte),
     )
+
+
+def _after(short: Training, tokens: int) -> Training:
+    """A short training of so many tokens: some are gone on with for longer."""
+    return replace(short, tokens_per_parameter=tokens / short.reference_parameters)
 
 
 def _candidate(trained: ProxyLoss) -> Candidate:

@@ -13,7 +13,7 @@ import multiprocessing.connection
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -44,6 +44,8 @@ class TrainingJob:
     reference_parameters: int
     cache_dir: Path | None = None
     """Folder that trainings are kept in, see `proxy.cache`; None keeps none."""
+    tokens: int | None = None
+    """To train on, where that is more than the proxy was made for; it keeps its shape."""
 
 
 @dataclass(slots=True)
@@ -208,6 +210,7 @@ def _trained(job: TrainingJob, watch: Watch) -> ProxyLoss:
     from phonesearch.proxy.train import train_shrunk
 
     proxy = shrink(job.candidate, job.settings, reference_parameters=job.reference_parameters)
+    settings = job.settings if job.tokens is None else replace(job.settings, tokens=job.tokens)
     if job.cache_dir is None:
-        return train_shrunk(proxy, job.corpus, job.settings, watch=watch).loss
-    return cached_training(job.cache_dir, proxy, job.corpus, job.settings, watch=watch).loss
+        return train_shrunk(proxy, job.corpus, settings, watch=watch).loss
+    return cached_training(job.cache_dir, proxy, job.corpus, settings, watch=watch).loss
