@@ -212,10 +212,11 @@ def score(table: Path) -> None:
         f"{found.num_architectures} architectures; {found.num_passed} of {found.num_short} short "
         f"trainings past the transition; truth: {found.longer} times the tokens"
     )
-    print(f"{'Spearman with the truth':30} {'all':>6} {'one depth':>10}")
+    held = f"{COVERAGE:.0%} intervals hold"
+    print(f"{'Spearman with the truth':30} {'all':>6} {'one depth':>10} {held:>20}")
     for one in found.rankings:
-        print(f"{one.what:30} {one.overall:6.2f} {one.one_depth:10.2f}")
-    print(f"{COVERAGE:.0%} intervals of the last hold {found.held:.0%} of the truths")
+        inside = "" if one.held is None else f"{one.held:.0%}"
+        print(f"{one.what:30} {one.overall:6.2f} {one.one_depth:10.2f} {inside:>20}")
     print(
         f"truths: sd {found.truth_sd:.4f} log loss; two seeds differ by {found.seed_difference:.4f}"
     )

@@ -270,7 +270,7 @@ def test_a_training_of_its_own_is_shown_in_bits_per_byte(
     assert own in Page(trials_list(report)).text
     hover = point_hover(member, report.front, report.quality)
     assert any(own in line for line in hover)
-    assert "own short training, %" in Page(parts_table(report)).text
+    assert "short trainings, %" in Page(parts_table(report)).text
 
 
 def test_the_recommended_candidate_is_marked(

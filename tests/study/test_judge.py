@@ -13,8 +13,8 @@ from phonesearch.proxy.result import ProxyLoss
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import shrink
 from phonesearch.quality.model import difference
-from phonesearch.study.judge import Judge, left_out, make_judge, score, score_of_own
-from phonesearch.study.score import ScoreKind, difference_sd
+from phonesearch.study.judge import Judge, left_out, make_judge, score, scores_of_own
+from phonesearch.study.score import Score, ScoreKind, difference_sd
 from phonesearch.study.settings import RunSettings
 
 BUDGET = 1_500_000_000
@@ -149,15 +149,46 @@ def test_anchors_are_left_out_one_by_one() -> None:
     assert left_out(judge, losses[:1]) == ()
 
 
+def own(*trainings: tuple[Candidate, ProxyLoss]) -> dict[int, Score]:
+    return scores_of_own(make_judge(settings("each")), dict(enumerate(trainings)))
+
+
 def test_a_training_of_its_own_is_corrected_for_what_the_budget_buys() -> None:
     """Two candidates whose proxies end alike: the one with fewer parameters has the smaller proxy,
     and the full-size difference in parameters is worth less than the small one's."""
-    judge = make_judge(settings("each"))
     small = dataclasses.replace(BASE, intermediate_size=4096)
-    base, less = (score_of_own(judge, one, trained(one, 2.0)) for one in (BASE, small))
+    base, less = own((BASE, trained(BASE, 2.0)), (small, trained(small, 2.0))).values()
     assert base.kind == "each"
     assert base.log_loss == pytest.approx(base.law + base.prior + base.proxy)
-    assert base.proxy == pytest.approx(math.log(2.0))
     assert abs(base.log_loss - less.log_loss) < 0.02
-    assert base.own_sd == pytest.approx(math.hypot(judge.model.residual_sd, 0.01))
     assert np.isfinite(base.shared).all()
+
+
+def test_a_training_of_its_own_says_more_of_the_candidate_than_of_one_alike() -> None:
+    """And less than its face value, as most of what a training differs by is luck."""
+    alike = dataclasses.replace(BASE, num_hidden_layers=30, hidden_size=2176)
+    other = dataclasses.replace(BASE, num_key_value_heads=8)
+    even = [(one, trained(one, 2.0)) for one in (BASE, other, PLAIN, alike)]
+    worse = [(BASE, trained(BASE, 2.2)), *even[1:]]
+    before, after = own(*even), own(*worse)
+    moved = {number: after[number].log_loss - before[number].log_loss for number in before}
+    assert 0 < moved[3] < moved[0] < 0.5 * math.log(2.2 / 2.0)
+    assert after[0].own_sd < after[0].sd
+    unlike = own(*worse[:3], (alike, trained(alike, 2.0, passed=False)))
+    assert unlike[3].own_sd > after[3].own_sd
+
+
+def test_trainings_of_the_past_are_judged_anew_by_later_ones() -> None:
+    first = (BASE, trained(BASE, 2.0))
+    alone = own(first)[0]
+    assert alone.proxy == pytest.approx(0.0, abs=1e-9)  # a level alone says nothing
+    assert own(first, (PLAIN, trained(PLAIN, 2.4)))[0].proxy < -1e-4
+
+
+def test_candidates_of_one_proxy_share_one_training() -> None:
+    """Counted twice, it would seem surer than it is."""
+    twin = dataclasses.replace(BASE, max_position_embeddings=4096)
+    pair = ((BASE, trained(BASE, 2.0)), (PLAIN, trained(PLAIN, 2.1)))
+    thrice = own(*pair, (twin, pair[0][1]))
+    assert thrice[0].log_loss == pytest.approx(own(*pair)[0].log_loss)
+    assert thrice[0].sd == pytest.approx(own(*pair)[0].sd)

@@ -22,18 +22,22 @@ from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.errors import QualityError
 from phonesearch.quality.features import Training, feature_rows
 from phonesearch.quality.law import Array
-from phonesearch.quality.model import Coefficients, QualityModel, prior_model, qualities
+from phonesearch.quality.model import Coefficients, QualityModel, prior_model
+from phonesearch.quality.own import own_beliefs
 from phonesearch.quality.shipped import shipped_law
 from phonesearch.quality.update import (
     LENGTH_TRANSFER_SDS,
     TRANSFER_SDS,
     Observations,
     observation_noise,
-    updated,
+    update,
 )
 
 COVERAGE: Final = 0.90
 """Of the intervals that are held against the truth."""
+_BY_PRIORS: Final = "law and priors"
+_BY_FEATURES: Final = "law, priors and short losses"
+_WITH_OWN: Final = "these, and its own short loss"
 _FEWEST: Final = 4
 _SCALES: Final = np.arange(0, 20.5, 0.5)
 _ALONG: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -72,6 +76,8 @@ class Ranking:
     """Over all architectures."""
     one_depth: float
     """Over those of one depth."""
+    held: float | None = None
+    """Share of the truths in its intervals of `COVERAGE`; None where it gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +103,8 @@ class StudyResult:
     """Short trainings past the transition; the others are not used."""
     longer: int
     rankings: tuple[Ranking, ...]
-    held: float
-    """Share of the truths in the model's intervals of `COVERAGE`."""
+    """By the short losses alone, and by the quality model: before them, after them by features
+    alone as candidates are judged by anchors, and with what each says of its own architecture."""
     seed_difference: float
     """Median difference of two seeds of the truth, in log loss; not a number without any."""
     truth_sd: float
@@ -170,42 +176,38 @@ def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
         )
     used = [row for row in shorts if row.passed_transition]
     noise = float(np.median([row.standard_error / row.bits_per_byte for row in shorts]))
-    prior, model, long = _models(shorts, used, longest, noise)
-    proxies = [first[name].proxy for name in names]
-    true = np.array([np.mean(truth[name]) for name in names])
-    scores = {
-        "short loss alone": np.log([first[name].bits_per_byte for name in names]),
-        "law and priors": np.array([one.mean for one in qualities(prior, proxies)]),
-        "law, priors and short losses": np.array([one.mean for one in qualities(model, proxies)]),
-    }
-    neutral = np.array([first[name].is_neutral for name in names])
-    features = feature_rows(proxies, long, prior.aspect)
-    of_seeds = np.array([noise**2 / len(truth[name]) for name in names])
-    covariance = features @ model.posterior.covariance @ features.T
-    covariance = covariance + np.diag(prior.residual_sd**2 + of_seeds)
-    centre = np.eye(len(names)) - 1 / len(names)
-    sds = np.sqrt(np.diag(centre @ covariance @ centre))
-    errors = centre @ (true - scores["law, priors and short losses"])
-    inside = np.abs(errors) <= stats.norm.ppf(0.5 + COVERAGE / 2) * sds
+    truths = _Truths(
+        ids=tuple(candidate_id(first[name].proxy) for name in names),
+        losses=np.array([np.mean(truth[name]) for name in names]),
+        variances=np.array([noise**2 / len(truth[name]) for name in names]),
+        is_neutral=np.array([first[name].is_neutral for name in names]),
+    )
+    prior, long = _before(shorts, longest)
+    features = feature_rows([first[name].proxy for name in names], long, prior.aspect)
+    seen = _seen(shorts, used, prior, noise)
+    short_losses = np.log([first[name].bits_per_byte for name in names])
+    rankings = [
+        truths.ranked("short loss alone", short_losses),
+        truths.judged(_BY_PRIORS, features, prior.prior, prior.residual_sd),
+    ]
+    if seen is not None:
+        after = update(prior.prior, seen)
+        rankings.append(truths.judged(_BY_FEATURES, features, after, prior.residual_sd))
+        beliefs = own_beliefs(prior.prior, seen, residual_sd=prior.residual_sd)
+        owners = [one if one in beliefs.architectures else None for one in truths.ids]
+        with_own = beliefs.rows(features, owners, share=1.0)
+        rankings.append(truths.judged(_WITH_OWN, with_own, beliefs.coefficients, 0.0))
     pairs = [abs(values[0] - values[1]) for values in truth.values() if len(values) > 1]
     return StudyResult(
         tokens=shorts[0].tokens,
         num_architectures=len(names),
-        num_of_one_depth=int(neutral.sum()),
+        num_of_one_depth=int(truths.is_neutral.sum()),
         num_short=len(shorts),
         num_passed=len(used),
         longer=longest,
-        rankings=tuple(
-            Ranking(
-                what=what,
-                overall=_spearman(values, true),
-                one_depth=_spearman(values[neutral], true[neutral]),
-            )
-            for what, values in scores.items()
-        ),
-        held=float(inside.mean()),
+        rankings=tuple(rankings),
         seed_difference=float(np.median(pairs)) if pairs else math.nan,
-        truth_sd=float(true.std(ddof=1)),
+        truth_sd=float(truths.losses.std(ddof=1)),
         transfer_scale=likeliest_transfer_scale(rows),
         along=_along([row for row in rows if row.longer == longest and row.curve]),
     )
@@ -269,31 +271,71 @@ def _along(rows: Sequence[StudyRow]) -> tuple[AlongTheWay, ...]:
     return tuple(found)
 
 
-def _models(
-    shorts: Sequence[StudyRow], used: Sequence[StudyRow], longest: int, noise: float
-) -> tuple[QualityModel, QualityModel, Training]:
-    """Before and after the short trainings, for the long one of the small models.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Truths:
+    """Long trainings, an architecture each."""
+
+    ids: tuple[str, ...]
+    losses: Array
+    """Log loss, the mean over seeds, (n,)."""
+    variances: Array
+    """Of the seeds, (n,)."""
+    is_neutral: Array
+
+    def ranked(self, what: str, said: Array, held: float | None = None) -> Ranking:
+        neutral = self.is_neutral
+        return Ranking(
+            what=what,
+            overall=_spearman(said, self.losses),
+            one_depth=_spearman(said[neutral], self.losses[neutral]),
+            held=held,
+        )
+
+    def judged(self, what: str, rows: Array, beliefs: Coefficients, residual_sd: float) -> Ranking:
+        """Losses about the mean of all, as no more than differences are known."""
+        said = rows @ beliefs.mean
+        covariance = rows @ beliefs.covariance @ rows.T
+        covariance = covariance + np.diag(residual_sd**2 + self.variances)
+        centre = np.eye(len(said)) - 1 / len(said)
+        sds = np.sqrt(np.diag(centre @ covariance @ centre))
+        errors = centre @ (self.losses - said)
+        inside = np.abs(errors) <= stats.norm.ppf(0.5 + COVERAGE / 2) * sds
+        return self.ranked(what, said, float(inside.mean()))
+
+
+def _before(shorts: Sequence[StudyRow], longest: int) -> tuple[QualityModel, Training]:
+    """The model before the short trainings, and the long training.
 
     What is believed of small models is what is believed of large ones, less sharply: their effects
     may be off by what transfers badly. Short and long differ only by the length.
     """
     size = float(np.median([row.parameters for row in shorts]))
-    tokens = shorts[0].tokens
-    short = Training(reference_parameters=size, tokens_per_parameter=tokens / size, is_short=True)
     long = Training(
-        reference_parameters=size, tokens_per_parameter=longest * tokens / size, is_short=True
+        reference_parameters=size,
+        tokens_per_parameter=longest * shorts[0].tokens / size,
+        is_short=True,
     )
     prior = prior_model(shipped_law(), long)
     beliefs = Coefficients(
         mean=prior.prior.mean, covariance=prior.prior.covariance + np.diag(TRANSFER_SDS**2)
     )
-    prior = replace(prior, prior=beliefs, posterior=beliefs)
+    return replace(prior, prior=beliefs, posterior=beliefs), long
+
+
+def _seen(
+    shorts: Sequence[StudyRow], used: Sequence[StudyRow], prior: QualityModel, noise: float
+) -> Observations | None:
+    """The short trainings that may be used; None where there are none."""
     if not used:
-        return prior, prior, long
+        return None
+    size = float(np.median([row.parameters for row in shorts]))
+    short = Training(
+        reference_parameters=size, tokens_per_parameter=shorts[0].tokens / size, is_short=True
+    )
     candidates = [row.proxy for row in used]
     features = feature_rows(candidates, short, prior.aspect)
     names = tuple(candidate_id(one) for one in candidates)
-    seen = Observations(
+    return Observations(
         rows=features,
         log_losses=np.log([row.bits_per_byte for row in used]),
         noise=observation_noise(
@@ -306,7 +348,6 @@ def _models(
         recipes=("study",) * len(used),
         architectures=names,
     )
-    return prior, updated(prior, seen), long
 
 
 def _spearman(one: Array, other: Array) -> float:

@@ -37,7 +37,8 @@ class Observations:
     """Losses of short trainings, n of them."""
 
     rows: Array
-    """Features of the architectures trained, (n, terms), of their own short training."""
+    """Features of the architectures trained, (n, terms), of their own short training; further
+    columns are residuals, see `quality.own`."""
     log_losses: Array
     """Natural log of nats a token (bits a byte differ by a constant), (n,)."""
     noise: Array
@@ -51,9 +52,9 @@ class Observations:
     def __post_init__(self) -> None:
         count = len(self.log_losses)
         shapes = (self.rows.shape, self.noise.shape)
-        if shapes != ((count, len(TERM_NAMES)), (count, count)) or not (
-            len(self.recipes) == len(self.architectures) == count
-        ):
+        fit = [len(rows) == count for rows in (self.rows, self.recipes, self.architectures)]
+        fit += [self.noise.shape == (count, count), self.rows.shape[-1] >= len(TERM_NAMES)]
+        if not all(fit):
             raise QualityError(
                 f"Observations must have one row of {len(TERM_NAMES)} features, one loss, one "
                 f"recipe and one architecture each, got rows and noise of {shapes} for {count} "

@@ -79,9 +79,7 @@ def parts_table(report: ReportInput) -> str:
 def _part_names(members: Sequence[Point]) -> tuple[str, ...]:
     """Those of the parts that the members have: by priors alone, no training is in any."""
     kinds = {point.score.kind for point in members}
-    if kinds == {"prior"}:
-        return PART_NAMES[:2]
-    return (*PART_NAMES[:2], "own short training") if kinds == {"each"} else PART_NAMES
+    return PART_NAMES[:2] if kinds == {"prior"} else PART_NAMES
 
 
 def _log_percent(difference: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,7 +14,7 @@ from phonesearch.device.profile import DeviceProfile
 from phonesearch.device.speed import Speed
 from phonesearch.errors import PhoneError, PhoneSearchError
 from phonesearch.proxy.result import ProxyLoss
-from phonesearch.study.judge import Judge, score_of_own
+from phonesearch.study.judge import Judge, own_trainings, scores_of_own
 from phonesearch.study.meter import Meter
 from phonesearch.study.record import RecordState, TrialRecord
 from phonesearch.study.score import Score
@@ -102,13 +103,17 @@ Outcome = Score | ProxyLoss | PhoneSearchError | tuple[str, ...]
 its own; the error that it failed with; or the constraints that it breaks."""
 
 
-def record_of(timed: Timed, outcome: Outcome, *, judge: Judge) -> TrialRecord:
+def record_of(
+    timed: Timed, outcome: Outcome, *, judge: Judge, earlier: Sequence[TrialRecord] = ()
+) -> TrialRecord:
     """All that was found out about a candidate.
 
     Args:
         timed: Its timing.
         outcome: What became of it.
         judge: Makes the score of a training of its own.
+        earlier: Trials whose own trainings are known, if it has one; later ones will move its
+            score, see `judge.rejudged`.
     """
     state: RecordState = "complete"
     reason, proxy, score = None, None, None
@@ -119,7 +124,8 @@ def record_of(timed: Timed, outcome: Outcome, *, judge: Judge) -> TrialRecord:
     elif isinstance(outcome, Score):
         score = outcome
     else:
-        proxy, score = outcome, score_of_own(judge, timed.candidate, outcome)
+        known = own_trainings(earlier) | {timed.number: (timed.candidate, outcome)}
+        proxy, score = outcome, scores_of_own(judge, known)[timed.number]
     estimate = timed.estimate
     trained_s = 0.0 if proxy is None or proxy.from_cache else proxy.seconds
     return TrialRecord(

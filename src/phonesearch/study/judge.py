@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -13,19 +14,23 @@ from phonesearch.proxy.result import ProxyLoss
 from phonesearch.quality.features import Training, feature_row
 from phonesearch.quality.law import Array
 from phonesearch.quality.model import QualityModel, prior_model, quality
+from phonesearch.quality.own import OwnBeliefs, own_beliefs
 from phonesearch.quality.shipped import shipped_law
 from phonesearch.quality.terms import LAW_TERMS, TERM_NAMES
 from phonesearch.quality.update import (
-    TRANSFER_SDS,
     LeftOut,
     Observations,
     leave_one_out,
     observation_noise,
     updated,
 )
+from phonesearch.study.record import TrialRecord
 from phonesearch.study.score import Score, ScoreKind
 from phonesearch.study.settings import RunSettings
 
+RESIDUAL_CARRIED: Final = 0.7
+"""Correlation of what is particular to an architecture between a short training of its proxy and
+the planned one. Assumption: half of its variance is the same."""
 _OF_LAW = np.array([name in (*LAW_TERMS, "short_size") for name in TERM_NAMES])
 
 
@@ -118,32 +123,81 @@ def score(judge: Judge, candidate: Candidate) -> Score:
     )
 
 
-def score_of_own(judge: Judge, candidate: Candidate, trained: ProxyLoss) -> Score:
-    """The score of a candidate from a short training of its own, corrected to the horizon.
+def scores_of_own(
+    judge: Judge, trained: Mapping[int, tuple[Candidate, ProxyLoss]]
+) -> dict[int, Score]:
+    """Scores of candidates of which each had a short training of its own.
 
-    To the log loss of the training is added what law and priors say that the planned training of
-    the candidate differs by from the short one of its proxy. Most of it cancels, as the proxy was
-    made alike; what is left are the parameters' worth and what rounding changed.
+    All trainings together move what is believed of the features, as those of anchors do, and each
+    says a little of its own candidate besides: its mean is drawn towards what the features say, by
+    as much as a training is luck. Of a candidate's residual the share `RESIDUAL_CARRIED` is
+    taken to be there at full size. What may not be ranked moves nothing. Residuals are taken to be
+    independent once the features are known, which makes differences a little less sure than they
+    are.
 
     Args:
-        judge: Of the run.
-        candidate: At full size.
-        trained: Its proxy's training.
+        judge: Of the run, before any training.
+        trained: Candidates at full size and the training of the proxy of each, by trial.
     """
     model = judge.model
-    full = feature_row(candidate, model.training, model.aspect)
-    row = full - feature_row(_candidate(trained), judge.short, model.aspect)
-    parts = row * model.prior.mean
-    law, prior = float(parts[_OF_LAW].sum()), float(parts[~_OF_LAW].sum())
-    log_loss = math.log(trained.bits_per_byte)
-    return Score(
-        kind="each",
-        log_loss=log_loss + law + prior,
-        law=law,
-        prior=prior,
-        proxy=log_loss,
-        shared=tuple(float(part) for part in (*(row @ judge.loadings), *(full * TRANSFER_SDS))),
-        own_sd=math.hypot(model.residual_sd, trained.standard_error / trained.bits_per_byte),
+    passed = {
+        candidate_id(_candidate(loss)): loss
+        for _, loss in trained.values()
+        if loss.passed_transition
+    }  # candidates whose proxies are the same share one training
+    beliefs = OwnBeliefs(coefficients=model.prior, architectures=())
+    if passed:
+        seen = observations(model, judge.short, list(passed.values()))
+        beliefs = own_beliefs(model.prior, seen, residual_sd=model.residual_sd)
+    features = np.stack(
+        [feature_row(one, model.training, model.aspect) for one, _ in trained.values()]
+    )
+    names = tuple(
+        candidate_id(_candidate(loss)) if loss.passed_transition else None
+        for _, loss in trained.values()
+    )
+    rows = beliefs.rows(features, names, share=RESIDUAL_CARRIED)
+    means = rows @ beliefs.coefficients.mean
+    loadings = rows @ np.linalg.cholesky(beliefs.coefficients.covariance)
+    shared, own = loadings[:, : features.shape[1]], loadings[:, features.shape[1] :]
+    parts = features * model.prior.mean
+    laws, priors = parts[:, _OF_LAW].sum(axis=1), parts[:, ~_OF_LAW].sum(axis=1)
+    not_carried = model.residual_sd * math.sqrt(1 - RESIDUAL_CARRIED**2)
+    return {
+        number: Score(
+            kind="each",
+            log_loss=float(means[place]),
+            law=float(laws[place]),
+            prior=float(priors[place]),
+            proxy=float(means[place] - laws[place] - priors[place]),
+            shared=tuple(float(part) for part in shared[place]),
+            own_sd=model.residual_sd
+            if names[place] is None
+            else math.hypot(not_carried, float(np.linalg.norm(own[place]))),
+        )
+        for place, number in enumerate(trained)
+    }
+
+
+def own_trainings(records: Sequence[TrialRecord]) -> dict[int, tuple[Candidate, ProxyLoss]]:
+    """What `scores_of_own` takes, of the records that have it."""
+    return {
+        record.number: (record.candidate, record.proxy)
+        for record in records
+        if record.proxy is not None
+    }
+
+
+def rejudged(records: Sequence[TrialRecord], judge: Judge) -> tuple[TrialRecord, ...]:
+    """The records of a run in which every candidate was trained, judged by all the trainings.
+
+    What was stored with a trial is judged by those before it.
+    """
+    known = own_trainings(records)
+    scores = scores_of_own(judge, known) if known else {}
+    return tuple(
+        replace(record, score=scores[record.number]) if record.number in scores else record
+        for record in records
     )
 
 

@@ -199,8 +199,16 @@ def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool | No
     as there are machines; then train together."""
     folder, settings = run.folder, run.folder.settings
 
+    # Those of this batch do not know of each other: the run is the same whichever ends first.
+    begun = min(drawn) - min(drawn) % settings.jobs
+    earlier = [
+        record
+        for record in (read_records(folder) if settings.scored_by == "each" else ())
+        if record.number < begun
+    ]
+
     def conclude(timed: Timed, outcome: Outcome) -> None:
-        record = record_of(timed, outcome, judge=run.judge)
+        record = record_of(timed, outcome, judge=run.judge, earlier=earlier)
         if timed.measurement is not None:
             keep_measurement(
                 folder.path,

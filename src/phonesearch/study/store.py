@@ -15,6 +15,7 @@ from phonesearch import files
 from phonesearch.device.speed import SpeedObjective
 from phonesearch.errors import RunFolderError
 from phonesearch.study.folder import RunFolder
+from phonesearch.study.judge import make_judge, rejudged
 from phonesearch.study.limits import Limits
 from phonesearch.study.measurements import Kept, read_measurements
 from phonesearch.study.record import TrialRecord
@@ -88,6 +89,8 @@ def stored_record(trial: FrozenTrial, folder: RunFolder) -> TrialRecord | None:
 def read_records(folder: RunFolder) -> tuple[TrialRecord, ...]:
     """All finished trials of a run, by number.
 
+    Where each was trained, they are judged by all the trainings that there are.
+
     Raises:
         RunFolderError: If the run has no database yet, or it is damaged.
     """
@@ -101,7 +104,10 @@ def read_records(folder: RunFolder) -> tuple[TrialRecord, ...]:
     )
     later = read_measurements(folder.path)
     limits = Limits(folder.settings, folder.profile)
-    return tuple(_with_measurement(one, later, limits) for one in found if one is not None)
+    records = tuple(_with_measurement(one, later, limits) for one in found if one is not None)
+    if folder.settings.scored_by == "each":
+        return rejudged(records, make_judge(folder.settings))
+    return records
 
 
 def _with_measurement(
