@@ -78,7 +78,8 @@ def test_the_code_in_the_readme_builds_the_counted_parameters(
 def test_no_weights_are_written_where_none_are_given(tiny: Candidate, tmp_path: Path) -> None:
     folder = export_to("hf", tiny, tmp_path / "model")
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["README.md", "config.json", "generation_config.json"]
+    recipe = ["TRAINING.md", "training_recipe.json"]
+    assert sorted(names) == sorted(["README.md", "config.json", "generation_config.json", *recipe])
 
 
 def test_the_tokenizer_s_special_tokens_are_the_model_s(

@@ -11,10 +11,12 @@ from phonesearch.candidate.huggingface import to_config
 from phonesearch.errors import TrainerExportError, UnsupportedConfigError
 from phonesearch.files import write_json, write_text
 from phonesearch.trainer_export.request import ExportRequest
+from phonesearch.trainer_export.training_notes import write_training_notes
 
 
 class HuggingFace:
-    """`config.json`, `generation_config.json`, `README.md`; weights and tokenizer where given."""
+    """`config.json`, `generation_config.json`, `README.md`, `TRAINING.md` and its values for
+    programs; weights and tokenizer where given."""
 
     def check(self, request: ExportRequest) -> None:
         """Refuse a mixture of fields that no model type of transformers has.
@@ -41,6 +43,7 @@ class HuggingFace:
         config = to_config(request.candidate) | special
         write_json(folder / "config.json", config)
         write_json(folder / "generation_config.json", {"_from_model_config": True, **special})
+        write_training_notes(request.candidate, folder)
         write_text(folder / "README.md", _readme(request, str(config["architectures"][0])))
         if request.tokenizer is not None:
             request.tokenizer.copy_to(folder)
@@ -119,4 +122,6 @@ Train it, in this folder, with `examples/pytorch/language-modeling/run_clm.py` o
 python run_clm.py {source} --tokenizer_name {tokenizer} --train_file train.txt \\
     --block_size {context} --do_train --bf16 --output_dir trained
 ```
+
+`TRAINING.md` has learning rate, batch, length and what that takes, each with its source.
 {tokenizer_note}"""
