@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from phonesearch.study.meter import Meter
     from phonesearch.study.prepare import Prepared
     from phonesearch.study.settings import RunSettings
+    from phonesearch.trainer_export.tokenizer import Tokenizer
 
 
 def default_folder(settings: RunSettings) -> Path:
@@ -39,6 +40,7 @@ def start(
     *,
     proxy_time_s: float | None = None,
     must_fit: bool = False,
+    tokenizer: Tokenizer | None = None,
 ) -> None:
     """A new run, to its report.
 
@@ -48,18 +50,25 @@ def start(
         shown: Where progress goes.
         proxy_time_s: Time that anchors are planned for; None where the settings say what to train.
         must_fit: Whether to refuse a time that is too short for any.
+        tokenizer: Whose vocabulary all candidates have; None for that of the space.
     """
+    from dataclasses import replace
+
     from phonesearch import files
     from phonesearch.catalog import resolve
     from phonesearch.cli.machine import profile_of
     from phonesearch.device.profile import read_profile
-    from phonesearch.space.schema import SearchSpace
+    from phonesearch.space.schema import Numbers, SearchSpace
     from phonesearch.study.folder import check_new, create
     from phonesearch.study.plan import plan
 
     space_file = resolve(settings.space, "search_spaces")
     device_file = resolve(profile_of(settings.device), "device_profiles")
     space, profile = files.read(space_file, SearchSpace), read_profile(str(device_file))
+    if tokenizer is not None:
+        size = tokenizer.vocab_size
+        space = replace(space, vocab_size=Numbers(choices=(size,)))
+        shown.say(f"Vocabulary of {size:,}: the tokenizer's {tokenizer.num_ids:,} ids, padded")
     check_new(path)
     with _told_how_to_go_on(path, shown), _opened(settings, profile, path, shown) as meter:
         prepared = _prepare(settings, space, profile, shown)
@@ -67,7 +76,14 @@ def start(
             settings = plan(
                 settings, prepared, time_s=proxy_time_s, must_fit=must_fit, observer=shown
             )
-        folder = create(path, settings, space_file=space_file, device_file=device_file)
+        folder = create(
+            path,
+            settings,
+            space_file=space_file,
+            device_file=device_file,
+            vocab_size=None if tokenizer is None else tokenizer.vocab_size,
+            tokenizer_files=() if tokenizer is None else tokenizer.files,
+        )
         _search(folder, prepared, meter, shown)
 
 

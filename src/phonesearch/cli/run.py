@@ -50,6 +50,14 @@ def run(
             help="Search space, or path to one (`phonesearch space list`).", rich_help_panel=_SEARCH
         ),
     ] = "decoder",
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the tokenizer to use: all candidates get its vocabulary, and exports "
+            "take it along. Default: the vocabulary of the space.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     trials: Annotated[
         int | None,
         typer.Option(
@@ -236,6 +244,7 @@ def run(
     from phonesearch.cli.options import parsed
     from phonesearch.errors import SettingsError
     from phonesearch.study.folder import open_folder
+    from phonesearch.trainer_export.tokenizer import read_tokenizer
     from phonesearch.units import parse_seconds
 
     with console() as shown:
@@ -260,6 +269,7 @@ def run(
             threads=threads,
             engine=engine,
             space=space,
+            tokenizer=tokenizer,
             budget=budget,
             count=count,
             trials=trials,
@@ -289,6 +299,7 @@ def run(
             shown,
             proxy_time_s=time_s if is_planned else None,
             must_fit="proxy_time" in _typed(ctx),
+            tokenizer=None if tokenizer is None else read_tokenizer(tokenizer),
         )
 
 
@@ -306,6 +317,7 @@ def _settings(
     threads: int | None,
     engine: str | None,
     space: str,
+    tokenizer: Path | None,
     budget: str,
     count: str,
     trials: int | None,
@@ -355,6 +367,7 @@ def _settings(
         threads=threads,
         engine=engine,
         space=space,
+        tokenizer=None if tokenizer is None else str(tokenizer.expanduser().resolve()),
         budget=parsed("--budget", budget, parse_count),
         counting=one_of("--count", count, COUNTINGS),
         trials=trials or (_FEW_TRIALS if is_dear else _MANY_TRIALS),

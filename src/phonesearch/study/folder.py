@@ -5,6 +5,7 @@ settings.yaml      what was asked (`RunSettings`)
 space.yaml         copy of the search space; the run goes by this one
 device.yaml        copy of the device profile; the run goes by this one
 environment.json   versions, machine, and the sha256 of the two copies
+tokenizer/         copy of the tokenizer, where one was given; exports take it along
 study.db           Optuna's storage: the trials
 run.lock           held by the process that is running
 ```
@@ -16,7 +17,8 @@ The results (`trials.csv`, `front.json`, `report.html`, ...) are written beside 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +30,8 @@ from phonesearch.space.schema import SearchSpace
 from phonesearch.study.environment import environment
 from phonesearch.study.settings import RunSettings
 
+TOKENIZER_FOLDER = "tokenizer"
+_OWN_VOCABULARY = "A copy, with the vocabulary of the run's tokenizer."
 _COPIES = ("space.yaml", "device.yaml")
 
 
@@ -63,7 +67,15 @@ def check_new(path: Path) -> None:
         )
 
 
-def create(path: Path, settings: RunSettings, *, space_file: Path, device_file: Path) -> RunFolder:
+def create(
+    path: Path,
+    settings: RunSettings,
+    *,
+    space_file: Path,
+    device_file: Path,
+    vocab_size: int | None = None,
+    tokenizer_files: Sequence[Path] = (),
+) -> RunFolder:
     """Start the folder of a new run.
 
     Args:
@@ -71,6 +83,8 @@ def create(path: Path, settings: RunSettings, *, space_file: Path, device_file: 
         settings: What is asked.
         space_file: YAML of the search space, copied in.
         device_file: YAML of the device profile, copied in.
+        vocab_size: The only one of the run; None leaves those of the space.
+        tokenizer_files: Copied in.
 
     Raises:
         RunFolderError: If the folder holds anything, or cannot be written.
@@ -79,6 +93,12 @@ def create(path: Path, settings: RunSettings, *, space_file: Path, device_file: 
     try:
         for name, source in zip(_COPIES, (space_file, device_file), strict=True):
             files.write_text(path / name, files.read_text(source))
+        if vocab_size is not None:
+            space = files.read_mapping(space_file) | {"vocab_size": {"choices": [vocab_size]}}
+            files.write_yaml(path / "space.yaml", space, header=_OWN_VOCABULARY)
+        for source in tokenizer_files:
+            (path / TOKENIZER_FOLDER).mkdir(exist_ok=True)
+            shutil.copyfile(source, path / TOKENIZER_FOLDER / source.name)
         facts = environment() | {f"{name} sha256": _sha256(path / name) for name in _COPIES}
         files.write_json(path / "environment.json", facts)
         _write_settings(path, settings)  # last, as it is what makes the folder a run

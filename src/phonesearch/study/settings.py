@@ -59,6 +59,9 @@ class RunSettings:
     """Inference engine of the profile; None is the profile's default."""
     space: str
     """Name of the search space; its content is copied into the run folder."""
+    tokenizer: str | None = None
+    """Folder of the tokenizer that the vocabulary is of; its files are copied into the run folder.
+    None where the vocabulary is the space's."""
     budget: int
     """Parameters of every candidate, to within 1 %."""
     counting: Counting = "total"

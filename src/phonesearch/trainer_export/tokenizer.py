@@ -12,6 +12,9 @@ from phonesearch.errors import TrainerExportError
 from phonesearch.files import read_mapping
 
 VOCABULARY_FILE: Final = "tokenizer.json"
+PADDED_TO: Final = 64
+"""Rows that embedding tables are padded to, which keeps the head's matrix in whole blocks of 32
+weights and of 64 for GPU kernels. Source: padding as in Karpathy's nanoGPT, 50,257 to 50,304."""
 OTHER_FILES: Final = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -40,6 +43,11 @@ class Tokenizer:
     num_ids: int
     """One more than the highest id."""
     special_tokens: SpecialTokens
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of an embedding table for it: ids, padded to a whole number of `PADDED_TO`."""
+        return -(-self.num_ids // PADDED_TO) * PADDED_TO
 
     def copy_to(self, folder: Path) -> None:
         """Copy the files as they are."""
