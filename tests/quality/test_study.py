@@ -14,6 +14,7 @@ from phonesearch.candidate.config import Candidate, as_dict
 from phonesearch.candidate.count import non_embedding_parameters
 from phonesearch.errors import QualityError
 from phonesearch.quality.features import Training, feature_rows
+from phonesearch.quality.lengths import across_lengths
 from phonesearch.quality.model import prior_model
 from phonesearch.quality.shipped import shipped_law
 from phonesearch.quality.study import (
@@ -171,3 +172,26 @@ def test_a_damaged_table_is_named_with_the_line(tmp_path: Path) -> None:
     path.write_text(f'name,seed,proxy\na,0,"{proxy}"\n')
     with pytest.raises(QualityError, match=r"study.csv, line 2"):
         read_study(path)
+
+
+def test_every_length_is_held_against_every_longer_one() -> None:
+    """A third length whose order is that of the longest turned round."""
+    rows = study(1)
+    long = [row for row in rows if row.longer == 4]
+    turned = [
+        dataclasses.replace(row, longer=2, tokens=1_400_000, bits_per_byte=4 / row.bits_per_byte)
+        for row in long
+    ]
+    extra = dataclasses.replace(turned[0], name="in one length only")
+
+    pairs = {
+        (one.tokens, one.longer_tokens): one for one in across_lengths([*rows, *turned, extra])
+    }
+
+    assert set(pairs) == {(700_000, 1_400_000), (700_000, 2_800_000), (1_400_000, 2_800_000)}
+    assert pairs[1_400_000, 2_800_000].overall == pytest.approx(-1)
+    assert pairs[1_400_000, 2_800_000].num_architectures == len(shapes())
+    first = pairs[700_000, 2_800_000]
+    assert first.overall == pytest.approx(judge_study(rows).rankings[0].overall)
+    assert first.one_depth == pytest.approx(judge_study(rows).rankings[0].one_depth)
+    assert across_lengths(rows[:3]) == ()

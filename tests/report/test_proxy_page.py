@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from phonesearch.quality.lengths import LengthPair
 from phonesearch.quality.shipped import shipped_law
 from phonesearch.quality.study import AlongTheWay, Ranking, StudyResult
 from phonesearch.report.proxy_page import main, page_text
@@ -71,3 +72,17 @@ def test_the_shorter_study_stands_under_its_own_heading() -> None:
     assert "600,000 tokens" in after
     assert "study-700k.csv" in after
     assert "| 456,000 | 0.11 | 0.22 |" in after
+
+
+def test_lengths_are_held_against_each_other_where_there_are_two_studies() -> None:
+    pair = LengthPair(
+        tokens=600_000,
+        longer_tokens=4_920_000,
+        num_architectures=17,
+        overall=0.37,
+        one_depth=-0.12,
+    )
+    line = "| 600,000 | 4,920,000 | 17 | 0.37 | -0.12 |"
+    shorter = dataclasses.replace(STUDY, tokens=600_000)
+    assert line in page_text(shipped_law(), STUDY, shorter, (pair,))
+    assert line not in page_text(shipped_law(), None, shorter, (pair,))

@@ -19,9 +19,11 @@ from phonesearch.files import write_text
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.uncertainty import COPY_GAP_PASSED_NATS
 from phonesearch.quality.law import aspect_penalty, log_best_aspect
+from phonesearch.quality.lengths import LengthPair, across_lengths
 from phonesearch.quality.shipped import ShapeLaw, shipped_law
 from phonesearch.quality.study import COVERAGE, StudyResult, judge_study, read_study
 from phonesearch.quality.terms import PRIOR_TERMS, RESIDUAL_SD, TRANSFER_SCALE
+from phonesearch.study.anchors import CONTINUED
 
 PAGE: Final = "proxy.md"
 STUDY: Final = Path("proxy") / "study.csv"
@@ -35,13 +37,19 @@ _HELD: Final = (0.80, 0.97)
 _GOALS: Final = {"overall": 0.8, "one_depth": 0.85}
 
 
-def page_text(law: ShapeLaw, study: StudyResult | None, shorter: StudyResult | None) -> str:
+def page_text(
+    law: ShapeLaw,
+    study: StudyResult | None,
+    shorter: StudyResult | None,
+    lengths: Sequence[LengthPair] = (),
+) -> str:
     """The whole page, in Markdown.
 
     Args:
         law: As shipped.
         study: What the committed study says; None if there is none.
         shorter: The same of trainings as they were before.
+        lengths: How trainings of both rank each other.
     """
     sections = (
         _introduction(),
@@ -49,7 +57,7 @@ def page_text(law: ShapeLaw, study: StudyResult | None, shorter: StudyResult | N
         _evidence_section(law),
         _terms_section(),
         _training_section(),
-        _study_section(study, shorter),
+        _study_section(study, shorter, lengths),
         _limits_section(),
     )
     return "\n\n".join(sections) + "\n"
@@ -74,8 +82,11 @@ loss of a candidate is an estimate of three parts:
 | `--proxy` | what is trained | when to take it |
 |---|---|---|
 | `anchors` | 12 to 20 small models of neutral depth, once; kept for later runs | the default |
-| `each` | a small model of every candidate, corrected to the horizon | a GPU box |
+| `each` | a small model of every candidate, which all of them are judged by | a GPU box |
 | `prior` | nothing | a first look; the page says so everywhere |
+
+`phonesearch check RUN` trains candidates of the front afterwards and holds each against what all
+other trainings lead one to expect of it; that judges nothing anew.
 
 Losses are relative: *1 % above the best* is a difference of 0.01 in the natural log of the loss.
 Candidates whose difference is within its deviation are shown as tied, and the faster is
@@ -229,11 +240,15 @@ is repetitive and favours what helps copying, so give real text (`--data`) for r
 
 **The guard.** Small models drop by half a nat when they learn to copy from their context, and when
 that happens depends on shape. A training whose first and last quarter of the window differ by less
-than {COPY_GAP_PASSED_NATS} nats has not got there, is shown apart and never used. Passing is needed
+than {COPY_GAP_PASSED_NATS} nats has not got there, is shown apart and never used; where two or more
+anchors have not, these are gone on with for {CONTINUED:g} times the tokens and compared with each
+other. Passing is needed
 and does not suffice: see below."""
 
 
-def _study_section(study: StudyResult | None, shorter: StudyResult | None) -> str:
+def _study_section(
+    study: StudyResult | None, shorter: StudyResult | None, lengths: Sequence[LengthPair]
+) -> str:
     parts = ["## Put to the test"]
     if study is None:
         parts.append(
@@ -246,7 +261,27 @@ def _study_section(study: StudyResult | None, shorter: StudyResult | None) -> st
         parts += ["### Why they are not shorter", _tested(shorter, SHORTER_STUDY)]
         if shorter.along:
             parts.append(_along(shorter))
+    if lengths and study is not None and shorter is not None:
+        parts.append(_lengths(lengths))
     return "\n\n".join(parts)
+
+
+def _lengths(pairs: Sequence[LengthPair]) -> str:
+    rows = [("tokens", "against tokens", "architectures", "all", "one depth")]
+    rows += [
+        (
+            f"{pair.tokens:,}",
+            f"{pair.longer_tokens:,}",
+            str(pair.num_architectures),
+            f"{pair.overall:.2f}",
+            f"{pair.one_depth:.2f}",
+        )
+        for pair in pairs
+    ]
+    return f"""Both studies train the same architectures, so that every length can be held against
+every longer one, each after its learning rate came down:
+
+{_table(rows)}"""
 
 
 def _along(study: StudyResult) -> str:
@@ -325,7 +360,9 @@ def shipped_page(folder: Path) -> str:
         judge_study(read_study(folder / table)) if (folder / table).is_file() else None
         for table in (STUDY, SHORTER_STUDY)
     )
-    return page_text(shipped_law(), study, shorter)
+    tables = [folder / table for table in (STUDY, SHORTER_STUDY) if (folder / table).is_file()]
+    rows = [row for table in tables for row in read_study(table)]
+    return page_text(shipped_law(), study, shorter, across_lengths(rows))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
