@@ -205,7 +205,8 @@ def write(new: list[dict[str, object]], table: Path) -> None:
 
 def score(table: Path) -> None:
     """How the truth is ranked."""
-    from phonesearch.quality.study import COVERAGE, judge_study, read_study
+    from phonesearch.quality.study import COVERAGE, judge_study
+    from phonesearch.quality.study_table import read_study
 
     found = judge_study(read_study(table))
     print(
@@ -220,7 +221,10 @@ def score(table: Path) -> None:
     print(
         f"truths: sd {found.truth_sd:.4f} log loss; two seeds differ by {found.seed_difference:.4f}"
     )
-    print(f"effects are likeliest {found.transfer_scale:g} times their transfer_sd off the priors")
+    print(
+        f"effects are likeliest {found.transfer_scale:g} times their transfer_sd off the priors, "
+        f"and {found.length_scale:g} times between the short and the long trainings"
+    )
     print("training loss of the long ones while they last, rates still high:")
     for at in found.along:
         print(f"{at.tokens:30,} {at.overall:6.2f} {at.one_depth:10.2f}")

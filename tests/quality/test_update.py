@@ -137,8 +137,9 @@ def test_proxies_move_what_they_can_tell(usual: Candidate) -> None:
     )
     after = updated(model, seen)
     gate = TERM_NAMES.index("gated")
-    # 0.02 against -0.025, weighed by the prior's 0.012 and the transfer of 6.5 times 0.006
-    moved = 0.045 * 0.012**2 / (0.012**2 + 0.039**2)
+    # 0.02 against -0.025, weighed by the prior's 0.012 and the transfer of hypot(5.5, 6.5) = 8.515
+    # times 0.006 = 0.0511
+    moved = 0.045 * 0.012**2 / (0.012**2 + 0.0511**2)
     assert after.posterior.mean[gate] - model.prior.mean[gate] == pytest.approx(moved, rel=0.15)
     assert 0.011 < np.sqrt(after.posterior.covariance[gate, gate]) < 0.012
     one = quality(after, usual)

@@ -28,6 +28,7 @@ STUDY = StudyResult(
     seed_difference=0.0042,
     truth_sd=0.02,
     transfer_scale=6.0,
+    length_scale=3.0,
     along=(AlongTheWay(tokens=456_000, overall=0.11, one_depth=0.22),),
 )
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from scipy import stats
 
-from phonesearch.quality.study import StudyRow
+from phonesearch.quality.study_table import StudyRow
 
 _FEWEST: Final = 4
 

@@ -7,27 +7,26 @@ they do at full size, no such study can show.
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from scipy import stats
 
-from phonesearch.candidate.config import Candidate, candidate_id
+from phonesearch.candidate.config import candidate_id
 from phonesearch.errors import QualityError
 from phonesearch.quality.features import Training, feature_rows
 from phonesearch.quality.law import Array
 from phonesearch.quality.model import Coefficients, QualityModel, prior_model
 from phonesearch.quality.own import own_beliefs
 from phonesearch.quality.shipped import shipped_law
+from phonesearch.quality.study_table import StudyRow
+from phonesearch.quality.transfer_fit import likeliest_length_scale, likeliest_transfer_scale
 from phonesearch.quality.update import (
     LENGTH_TRANSFER_SDS,
-    TRANSFER_SDS,
+    SIZE_TRANSFER_SDS,
     Observations,
     observation_noise,
     update,
@@ -39,32 +38,8 @@ _BY_PRIORS: Final = "law and priors"
 _BY_FEATURES: Final = "law, priors and short losses"
 _WITH_OWN: Final = "these, and its own short loss"
 _FEWEST: Final = 4
-_SCALES: Final = np.arange(0, 20.5, 0.5)
 _ALONG: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 """Shares of a long training, before its cooldown, at which its training loss is looked at."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyRow:
-    """One training of the study."""
-
-    name: str
-    """Of the architecture."""
-    seed: int
-    longer: int
-    """Times the tokens of the recipe: 1 is a short training."""
-    is_neutral: bool
-    """Whether its depth is that of most, so that it may be compared without the law."""
-    tokens: int
-    bits_per_byte: float
-    standard_error: float
-    passed_transition: bool
-    parameters: int
-    """Non-embedding."""
-    proxy: Candidate
-    curve: tuple[tuple[int, float], ...] = ()
-    """Training loss, nats a token, each over the tokens since the one before; on the same batches
-    for all of one seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,45 +86,10 @@ class StudyResult:
     """Standard deviation of the truths, in log loss."""
     transfer_scale: float
     """See `likeliest_transfer_scale`."""
+    length_scale: float
+    """See `likeliest_length_scale`."""
     along: tuple[AlongTheWay, ...]
     """From early to late; empty where no curves are known."""
-
-
-def read_study(path: Path) -> tuple[StudyRow, ...]:
-    """The table of a study, as `benchmarks/proxy_study.py` writes it.
-
-    Raises:
-        QualityError: If a row does not fit.
-    """
-    with path.open(encoding="utf-8", newline="") as lines:
-        return tuple(
-            _row(path, number, row) for number, row in enumerate(csv.DictReader(lines), start=2)
-        )
-
-
-def _row(path: Path, number: int, row: Mapping[str, str]) -> StudyRow:
-    try:
-        fields: dict[str, Any] = json.loads(row["proxy"])
-        return StudyRow(
-            name=row["name"],
-            seed=int(row["seed"]),
-            longer=int(row["longer"]),
-            is_neutral=row["is_neutral"] == "True",
-            tokens=int(row["tokens"]),
-            bits_per_byte=float(row["bits_per_byte"]),
-            standard_error=float(row["standard_error"]),
-            passed_transition=row["passed_transition"] == "True",
-            parameters=int(row["non_embedding_parameters"]),
-            proxy=Candidate(**fields),
-            curve=tuple(
-                (int(tokens), float(nats)) for tokens, nats in json.loads(row.get("curve") or "[]")
-            ),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise QualityError(
-            f"{path}, line {number}, is no row of a study ({error}). Make the table anew: "
-            "python benchmarks/proxy_study.py train"
-        ) from error
 
 
 def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
@@ -209,46 +149,9 @@ def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
         seed_difference=float(np.median(pairs)) if pairs else math.nan,
         truth_sd=float(truths.losses.std(ddof=1)),
         transfer_scale=likeliest_transfer_scale(rows),
+        length_scale=likeliest_length_scale(rows),
         along=_along([row for row in rows if row.longer == longest and row.curve]),
     )
-
-
-def likeliest_transfer_scale(rows: Sequence[StudyRow]) -> float:
-    """How many times `Term.transfer_sd` the effects in small models are off the priors.
-
-    The value, to a half, under which the losses of the long trainings are likeliest, with their
-    mean taken out (restricted likelihood, as in `quality.update`).
-    """
-    longest = max(row.longer for row in rows)
-    long = [row for row in rows if row.longer == longest]
-    size = float(np.median([row.parameters for row in long]))
-    training = Training(
-        reference_parameters=size, tokens_per_parameter=long[0].tokens / size, is_short=True
-    )
-    model = prior_model(shipped_law(), training)
-    candidates = [row.proxy for row in long]
-    features = feature_rows(candidates, training, model.aspect)
-    losses = np.log([row.bits_per_byte for row in long]) - features @ model.prior.mean
-    noise = observation_noise(
-        features,
-        tuple(candidate_id(one) for one in candidates),
-        training_sd=float(np.median([row.standard_error / row.bits_per_byte for row in long])),
-        residual_sd=model.residual_sd,
-        transfer_sds=np.zeros_like(LENGTH_TRANSFER_SDS),
-    )
-    certain = features @ model.prior.covariance @ features.T + noise
-    ones = np.ones(len(long))
-
-    def log_likelihood(scale: float) -> float:
-        moved = features * (scale * LENGTH_TRANSFER_SDS)
-        covariance = certain + moved @ moved.T
-        inverse = np.linalg.inv(covariance)
-        of_mean = float(ones @ inverse @ ones)
-        off = losses - float(ones @ inverse @ losses) / of_mean
-        determinant = float(np.linalg.slogdet(covariance).logabsdet)
-        return -0.5 * (float(off @ inverse @ off) + determinant + math.log(of_mean))
-
-    return float(max(_SCALES, key=log_likelihood))
 
 
 def _along(rows: Sequence[StudyRow]) -> tuple[AlongTheWay, ...]:
@@ -317,7 +220,7 @@ def _before(shorts: Sequence[StudyRow], longest: int) -> tuple[QualityModel, Tra
     )
     prior = prior_model(shipped_law(), long)
     beliefs = Coefficients(
-        mean=prior.prior.mean, covariance=prior.prior.covariance + np.diag(TRANSFER_SDS**2)
+        mean=prior.prior.mean, covariance=prior.prior.covariance + np.diag(SIZE_TRANSFER_SDS**2)
     )
     return replace(prior, prior=beliefs, posterior=beliefs), long
 

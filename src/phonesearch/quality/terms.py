@@ -37,10 +37,13 @@ the law fitted on one suite leaves unexplained in the other, `evidence.morph_law
 data/shape_law.json: 0.0050."""
 
 TRANSFER_SCALE: Final = 6.5
-"""Times `Term.transfer_sd` that an effect in a small model may be from that in the planned one.
-Source: `python benchmarks/proxy_study.py score --table docs/proxy/study-700k.csv`, whose 27 long
-trainings of 0.3M parameters are likeliest (restricted likelihood) with effects that far from the
-priors, which are of larger models; a test holds it to what the command gives."""
+"""Times `Term.transfer_sd` that an effect in a small model, trained long, may be from that in the
+planned one. Source: `python benchmarks/proxy_study.py score --table docs/proxy/study-700k.csv`,
+whose 27 long trainings of 0.3M parameters are likeliest (restricted likelihood) with effects that
+far from the priors, which are of larger models; a test holds it to what the command gives."""
+LENGTH_SCALE: Final = 5.5
+"""Times `Term.transfer_sd` that an effect in a short training may be from that in one of four times
+the tokens. Source: as the one above, by the differences of short and long trainings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,9 @@ class Term:
     mean: float
     sd: float
     transfer_sd: float
-    """Of the difference between the effect in a short training and in a long one of the same
-    model; `TRANSFER_SCALE` times as much to the planned one, which is larger too."""
+    """How well it carries over, against other terms: of the difference between the effect in one
+    training and in another. How much that is between a short and a long one, and between a small
+    and a large model, `LENGTH_SCALE` and `TRANSFER_SCALE` say."""
     source: str
 
 

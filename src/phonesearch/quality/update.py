@@ -22,14 +22,18 @@ import numpy as np
 from phonesearch.errors import QualityError
 from phonesearch.quality.law import Array
 from phonesearch.quality.model import Coefficients, QualityModel
-from phonesearch.quality.terms import PRIOR_TERMS, TERM_NAMES, TRANSFER_SCALE
+from phonesearch.quality.terms import LENGTH_SCALE, PRIOR_TERMS, TERM_NAMES, TRANSFER_SCALE
 
-LENGTH_TRANSFER_SDS: Final[Array] = np.array(
+ASSUMED_TRANSFER_SDS: Final[Array] = np.array(
     [PRIOR_TERMS[name].transfer_sd if name in PRIOR_TERMS else 0.0 for name in TERM_NAMES]
 )
-"""Of each coefficient, how far it may move from a short to a long training of one model."""
-TRANSFER_SDS: Final[Array] = TRANSFER_SCALE * LENGTH_TRANSFER_SDS
-"""The same from a small model to the planned one."""
+"""Of each coefficient, `Term.transfer_sd`; 0 for those of the law."""
+LENGTH_TRANSFER_SDS: Final[Array] = LENGTH_SCALE * ASSUMED_TRANSFER_SDS
+"""How far an effect may move from a short to a long training of one small model."""
+SIZE_TRANSFER_SDS: Final[Array] = TRANSFER_SCALE * ASSUMED_TRANSFER_SDS
+"""The same from the long training of a small model to the planned one."""
+TRANSFER_SDS: Final[Array] = np.hypot(LENGTH_TRANSFER_SDS, SIZE_TRANSFER_SDS)
+"""The same from the short training of a small model to the planned one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -21,8 +21,9 @@ from phonesearch.proxy.uncertainty import COPY_GAP_PASSED_NATS
 from phonesearch.quality.law import aspect_penalty, log_best_aspect
 from phonesearch.quality.lengths import LengthPair, across_lengths
 from phonesearch.quality.shipped import ShapeLaw, shipped_law
-from phonesearch.quality.study import COVERAGE, StudyResult, judge_study, read_study
-from phonesearch.quality.terms import PRIOR_TERMS, RESIDUAL_SD, TRANSFER_SCALE
+from phonesearch.quality.study import COVERAGE, StudyResult, judge_study
+from phonesearch.quality.study_table import read_study
+from phonesearch.quality.terms import LENGTH_SCALE, PRIOR_TERMS, RESIDUAL_SD, TRANSFER_SCALE
 from phonesearch.study.anchors import CONTINUED
 
 PAGE: Final = "proxy.md"
@@ -203,12 +204,13 @@ size among architectures it has not seen):
 
 
 def _terms_section() -> str:
-    rows = [("term", "prior", "deviation", "small against full", "source")]
+    rows = [("term", "prior", "deviation", "short to long", "small to full", "source")]
     rows += [
         (
             name.replace("_", " "),
             f"{term.mean:+.4f}",
             f"{term.sd:.4f}",
+            f"{LENGTH_SCALE * term.transfer_sd:.4f}",
             f"{TRANSFER_SCALE * term.transfer_sd:.4f}",
             term.source,
         )
@@ -216,10 +218,11 @@ def _terms_section() -> str:
     ]
     return f"""## Priors of everything else
 
-In log loss. *Small against full* is how far an effect in a short training of a small model may be
-from that in the planned one: {TRANSFER_SCALE:g} times what is assumed from short to long alone, as
-the long trainings of small models in the study below have effects that far off the priors. Where it
-is wide, short trainings hardly move what is published. Each architecture has besides a residual of
+In log loss. *Short to long* is how far an effect in a short training of a small model may be from
+that in one of four times the tokens, *small to full* how far that may be from the one in the
+planned training. How terms compare in this is assumed; the common factors, {LENGTH_SCALE:g} and
+{TRANSFER_SCALE:g}, are those under which the trainings of the study below are likeliest. Where they
+are wide, short trainings hardly move what is published. Each architecture has besides a residual of
 its own of {RESIDUAL_SD} that no term explains.
 
 {_table(rows)}"""
