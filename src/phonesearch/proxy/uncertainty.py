@@ -11,11 +11,12 @@ from phonesearch.proxy.result import WindowSums
 SEED_STANDARD_DEVIATION_BITS_PER_BYTE: Final = 0.021
 """Of the losses of one shape over seeds, each seed another initialisation and batch order.
 
-Source: three seeds of two shapes at 0.6M tokens, 2026-11-24, as in the table of
-`phonesearch.proxy.settings`: 2.099, 2.050, 2.086 (8 x 3328) and 2.069, 2.096, 2.097 (24 x 2048);
-pooled over four degrees of freedom, so itself known to about a third. Candidates of a run share
-one seed and its batches, which may cancel some of it; that was not measured. Settings other than
-the defaults have another spread: more tokens a smaller one.
+Source: docs/proxy/study-700k.csv, recipe 2: seven shapes with two seeds each differ by 0.0207 after
+700,000 tokens and by 0.0204 after 2,800,000 (root mean square of the differences over sqrt(2));
+a test holds it to that. Before, recipe 1, three seeds of two shapes after 0.6M tokens: 2.099,
+2.050, 2.086 (8 x 3328) and 2.069, 2.096, 2.097 (24 x 2048), pooled 0.021. It shrank with neither
+length nor recipe. Candidates of a run share one seed and its batches, which may cancel some of it;
+that was not measured.
 """
 PAIRED_WINDOW_SHARE: Final = 0.10
 """Share of the windows' standard error that two shapes scored on the same windows do not share.

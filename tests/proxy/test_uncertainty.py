@@ -1,0 +1,26 @@
+"""The scatter over seeds that is assumed, against the seeds of the committed study."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from phonesearch.proxy.uncertainty import SEED_STANDARD_DEVIATION_BITS_PER_BYTE
+
+TABLE = Path(__file__).parents[2] / "docs" / "proxy" / "study-700k.csv"
+
+
+@pytest.mark.parametrize("longer", ["1", "4"])
+def test_the_scatter_over_seeds_is_that_of_the_study(longer: str) -> None:
+    with TABLE.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["longer"] == longer]
+    seeds: dict[str, list[float]] = {}
+    for row in rows:
+        seeds.setdefault(row["name"], []).append(float(row["bits_per_byte"]))
+    apart = [losses[0] - losses[1] for losses in seeds.values() if len(losses) == 2]
+    assert len(apart) == 7
+    found = math.sqrt(sum(difference**2 for difference in apart) / len(apart) / 2)
+    assert found == pytest.approx(SEED_STANDARD_DEVIATION_BITS_PER_BYTE, rel=0.1)
