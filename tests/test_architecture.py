@@ -48,6 +48,8 @@ LIBRARY_ROOMS = {
     "transformers": set(),
     "tokenizers": {"proxy"},
     "pyarrow": {"proxy"},
+    "datasets": {"proxy"},
+    "huggingface_hub": {"proxy"},
 }
 
 

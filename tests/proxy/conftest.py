@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from fakehub import FakeHub
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.proxy.corpus import Corpus, load_corpus
@@ -72,3 +74,32 @@ def full_size() -> Candidate:
         num_key_value_heads=4,
         head_dim=128,
     )
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """An empty hub, in the place of huggingface.co.
+
+    `HF_ENDPOINT` and the like are read when the libraries are first imported, which another test
+    may have done; so what they were read into is set. Real variables are used where a process is
+    started.
+    """
+    import datasets.config
+    import huggingface_hub.constants
+
+    running = FakeHub()
+    running.start()
+    of_hub, of_datasets = huggingface_hub.constants, datasets.config
+    files = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(of_hub, "ENDPOINT", running.url)
+    monkeypatch.setattr(of_hub, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + files)
+    monkeypatch.setattr(of_hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(of_datasets, "HF_ENDPOINT", running.url)
+    monkeypatch.setattr(
+        of_datasets,
+        "HUB_DATASETS_URL",
+        running.url + "/datasets/{repo_id}/resolve/{revision}/{path}",
+    )
+    monkeypatch.setattr(of_datasets, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
+    yield running
+    running.stop()

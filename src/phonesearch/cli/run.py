@@ -145,8 +145,9 @@ def run(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Text to train proxies on: .txt, .jsonl, .parquet files, or folders of them; may "
-            "be given several times. Default: the Python library's own sources.",
+            help="Text to train proxies on: .txt, .jsonl, .parquet files, folders of them, or a "
+            "dataset of the Hugging Face hub, hf:OWNER/NAME[@REVISION][:CONFIG[:SPLIT]]; may be "
+            "given several times. Default: the Python library's own sources.",
             rich_help_panel=_PROXY,
         ),
     ] = None,
@@ -344,6 +345,7 @@ def _settings(
     from phonesearch.cli.options import one_of, optional, parsed
     from phonesearch.cli.phone_device import is_phone
     from phonesearch.device.speed import SPEED_OBJECTIVES
+    from phonesearch.proxy.hub import is_hub_dataset
     from phonesearch.proxy.settings import ProxySettings
     from phonesearch.study.meter import HOST
     from phonesearch.study.score import SCORE_KINDS
@@ -351,7 +353,10 @@ def _settings(
     from phonesearch.units import parse_bytes, parse_count, parse_seconds
 
     proxy = ProxySettings(
-        data=tuple(str(Path(path).expanduser().resolve()) for path in data),
+        data=tuple(
+            given if is_hub_dataset(given) else str(Path(given).expanduser().resolve())
+            for given in data
+        ),
         data_field=data_field,
         seed=seed,
         horizon_tokens_per_parameter=horizon,

@@ -6,8 +6,9 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from phonesearch.errors import CorpusError
 from phonesearch.files import write_json
+from phonesearch.proxy.hub import hub_text, is_hub_dataset
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.sources import Document, library_documents, user_documents
 from phonesearch.proxy.tokens import encode, token_lengths_bytes, train_tokenizer
@@ -80,9 +82,10 @@ def load_corpus(
 ) -> Corpus:
     """Tokenised text of the settings' `data`, from the cache where it is there.
 
-    The text is read and hashed on every call, so that a changed file is another corpus. Exact
-    copies of a document are dropped. One document in twenty, chosen by a hash of its name, is
-    held out; of fewer than 100 documents, the last twentieth of each.
+    The text is read and hashed on every call, so that a changed file is another corpus; datasets
+    of the Hugging Face hub are streamed to the cache once, see `proxy.hub`. Exact copies of a
+    document are dropped. One document in twenty, chosen by a hash of its name, is held out; of
+    fewer than 100 documents, the last twentieth of each.
 
     Args:
         settings: Which text, and how large a vocabulary.
@@ -93,7 +96,7 @@ def load_corpus(
         CorpusError: If the text cannot be read, is empty, or is too little for the settings.
     """
     say = progress or (lambda _: None)
-    description, documents = _collect(settings)
+    description, documents = _collect(settings, cache_dir, say)
     digest = hashlib.sha256(f"{_FORMAT}:{settings.vocab_size}:".encode())
     for document in documents:
         digest.update(hashlib.sha256(document.name.encode()).digest())
@@ -121,11 +124,12 @@ def load_corpus(
     return corpus
 
 
-def _collect(settings: ProxySettings) -> tuple[str, list[Document]]:
+def _collect(
+    settings: ProxySettings, cache_dir: Path, say: Callable[[str], None]
+) -> tuple[str, list[Document]]:
     """All documents, copies and empty ones dropped, and what they are."""
     if settings.data:
-        description = f"text of {', '.join(settings.data)}"
-        documents = user_documents(settings.data, settings.data_field)
+        description, documents = _given(settings, cache_dir, say)
     else:
         description, documents = library_documents()
     kept: list[Document] = []
@@ -149,6 +153,29 @@ def _collect(settings: ProxySettings) -> tuple[str, list[Document]]:
             "other files with --data, or leave it out for the Python library's own sources."
         )
     return description, kept
+
+
+def _given(
+    settings: ProxySettings, cache_dir: Path, say: Callable[[str], None]
+) -> tuple[str, Iterator[Document]]:
+    """Documents of the files, folders and datasets that were named, in that order."""
+    names: list[str] = []
+    parts: list[Iterator[Document]] = []
+    for given in settings.data:
+        if is_hub_dataset(given):
+            text, documents = hub_text(
+                given,
+                settings.data_field,
+                most_bytes=_MOST_TEXT_BYTES,
+                cache_dir=cache_dir,
+                say=say,
+            )
+            names.append(text.description)
+        else:
+            documents = user_documents((given,), settings.data_field)
+            names.append(given)
+        parts.append(documents)
+    return f"text of {', '.join(names)}", chain.from_iterable(parts)
 
 
 def split(documents: list[Document]) -> tuple[list[str], list[str]]:

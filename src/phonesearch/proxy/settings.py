@@ -67,9 +67,10 @@ class ProxySettings:
     vocab_size: int = 1024
     """Entries of the byte-level vocabulary that is trained on the corpus."""
     data: tuple[str, ...] = ()
-    """Files and folders of text; none is the embedded corpus."""
+    """Files and folders of text, and datasets of the Hugging Face hub (`proxy.hub`); none is the
+    embedded corpus."""
     data_field: str = "text"
-    """Field of JSON Lines and Parquet that holds the text."""
+    """Field of JSON Lines, Parquet and datasets that holds the text."""
     matrix_lr: float = 0.02
     """Peak learning rate of Muon, for the matrices of the blocks."""
     other_lr: float = 3e-3
