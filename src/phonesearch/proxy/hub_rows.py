@@ -104,7 +104,7 @@ def open_rows(
             'pip install "phonesearch[data]"'
         ) from error
     # A folder of its own: should the hub fail, the library would take any revision that it has.
-    with _told(say), tempfile.TemporaryDirectory() as scratch:
+    with _told(name, say), tempfile.TemporaryDirectory() as scratch:
         try:
             commit = _commit_of(huggingface_hub.HfApi(), name, revision)
             builder = _builder(datasets, name, config, commit, scratch)
@@ -140,7 +140,7 @@ def _commit_of(hub: Any, name: str, revision: str | None) -> str:
     )
 
     try:
-        found = hub.dataset_info(name, revision=revision)
+        found = hub.dataset_info(name, revision=revision, expand=["sha", "gated"])
         if found.gated:  # its description can be read by all, its files cannot
             hub.auth_check(name, repo_type="dataset")
     except GatedRepoError as error:
@@ -220,16 +220,16 @@ def _explained(error: Exception, name: str) -> CorpusError:
             f"The Hugging Face hub answered {status} for hf:{name}. Try again later; what was "
             "streamed is kept, and the same command goes on with it."
         )
+    if isinstance(error, DataFilesNotFoundError | EmptyDatasetError):
+        return CorpusError(
+            f"hf:{name} holds no files of a kind that the library `datasets` reads ({said[0]}). "
+            "Name another dataset, or download its files and give those with --data."
+        )
     if _is_of_network(error):
         return CorpusError(
             f"The Hugging Face hub cannot be reached for hf:{name} ({type(error).__name__}: "
             f"{said[0]}). Check the connection; what was streamed is kept, and the same command "
             "goes on with it. Without a connection, give files with --data."
-        )
-    if isinstance(error, DataFilesNotFoundError | EmptyDatasetError):
-        return CorpusError(
-            f"hf:{name} holds no files of a kind that the library `datasets` reads ({said[0]}). "
-            "Name another dataset, or download its files and give those with --data."
         )
     return CorpusError(f"hf:{name} cannot be read ({type(error).__name__}): {said[0]}")
 
@@ -237,40 +237,48 @@ def _explained(error: Exception, name: str) -> CorpusError:
 def _is_of_network(error: BaseException | None) -> bool:
     while error is not None:
         # By name: which HTTP client the hub's library has changes with its version.
-        if isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.startswith(
-            "httpx"
-        ):
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if kinds & {"ConnectionError", "TimeoutError", "TransportError"}:
             return True
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False
 
 
 class _Telling(logging.Handler):
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
+        self._name = name
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno == logging.WARNING:  # errors are raised too
-            self._say(record.getMessage())
+        if record.levelno == logging.WARNING:  # what it logs as an error, it raises too
+            self._say(f"hf:{self._name}: {record.getMessage()}")
 
 
 @contextmanager
-def _told(say: Callable[[str], None]) -> Iterator[None]:
-    """The libraries' warnings as lines of ours, and no bars of theirs."""
+def _told(name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Warnings of `datasets`, as of a lost connection, become lines of ours; no bars of its own.
+
+    The hub's client below it logs every one of its own attempts, five for one of these.
+    """
     import datasets
 
-    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
-    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    handlers: dict[str, logging.Handler] = {
+        "datasets": _Telling(name, say),
+        "huggingface_hub": logging.NullHandler(),
+    }
+    before = {}
+    for library, handler in handlers.items():
+        logger = logging.getLogger(library)
+        before[library] = (logger.handlers, logger.propagate)
+        logger.handlers, logger.propagate = [handler], False
     had_bars = datasets.is_progress_bar_enabled()
-    telling = _Telling(say)
-    for logger in loggers:
-        logger.handlers, logger.propagate = [telling], False
     datasets.disable_progress_bars()
     try:
         yield
     finally:
-        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate
+        for library, (former, propagate) in before.items():
+            logger = logging.getLogger(library)
+            logger.handlers, logger.propagate = former, propagate
         if had_bars:
             datasets.enable_progress_bars()
