@@ -12,7 +12,7 @@ RUN_ARGS ?= --device snapdragon8gen3 --budget 1.5B
 PIP_ARGS ?=
 PIP = -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: run test lint unit profiles accuracy proxy-page clean
+.PHONY: run test lint unit trainers profiles accuracy proxy-page clean
 
 run: .venv/.installed
 	@if [ -f $(OUT)/settings.yaml ]; then \
@@ -30,8 +30,11 @@ lint: .venv-test/.installed
 
 # -m replaces the default selection: slow tests run, and those with the fake phone, where the
 # machine has what they need (.ci/run installs it); those that need a device do not.
-unit: .venv-test/.installed
+unit: .venv-test/.installed .venv-trainers/.installed
 	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "not gpu and not phone and not network"
+
+# other people's trainers, for the tests that let them read what is exported for them
+trainers: .venv-trainers/.installed
 
 profiles: .venv-test/.installed
 	.venv-test/bin/python -m phonesearch.device.make_profiles
@@ -58,5 +61,21 @@ proxy-page: .venv-test/.installed
 	.venv-test/bin/python $(PIP) --editable . --group test
 	@touch $@
 
+# Their pins go against ours, hence an environment of their own. It sees our libraries where it has
+# none itself, torch above all, which is several gigabytes. litdata asks for torchvision and never
+# uses it; a build for CUDA does not even import beside a torch without.
+LIBRARIES = -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+TORCH = -c "import torch; print('torch==' + torch.__version__.split('+')[0])"
+
+.venv-trainers/.installed: .venv-test/.installed tests/trainer_export/trainers/requirements.txt
+	$(PYTHON) -m venv .venv-trainers
+	@echo "Installing the trainers that are exported to into .venv-trainers (a minute or two) ..."
+	.venv-test/bin/python $(LIBRARIES) > "$$(.venv-trainers/bin/python $(LIBRARIES))/ours.pth"
+	.venv-test/bin/python $(TORCH) > .venv-trainers/constraints.txt
+	.venv-trainers/bin/python $(PIP) --constraint .venv-trainers/constraints.txt \
+		--requirement tests/trainer_export/trainers/requirements.txt
+	.venv-trainers/bin/python -m pip uninstall --quiet --yes torchvision
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-test build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-test .venv-trainers build dist .mypy_cache .pytest_cache .ruff_cache

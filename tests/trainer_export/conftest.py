@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from phonesearch import files
 from phonesearch.candidate.config import Candidate
+from phonesearch.catalog import resolve
 from phonesearch.model.decoder import Decoder
+from phonesearch.space.grid import at_budget
+from phonesearch.space.schema import SearchSpace
 
 
 @pytest.fixture
@@ -37,3 +42,12 @@ def tokenizer_folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def drawn() -> tuple[Candidate, ...]:
+    """Fifty architectures of the default space, at random."""
+    space = files.read(resolve("decoder", "search_spaces"), SearchSpace)
+    solved = at_budget(space, 300_000_000)
+    points = np.random.default_rng(6).choice(len(solved), size=50, replace=False)
+    return tuple(solved.candidate(int(point)) for point in points)

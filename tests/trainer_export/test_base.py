@@ -15,14 +15,22 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.errors import ExportError, TrainerExportError
 from phonesearch.trainer_export.base import TARGETS, export_to
 
+WRITES_WEIGHTS = ("hf", "onnx")
 NOT_EXPRESSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "hf": ({"attention_out_bias": True}, "transformers cannot express.*`attention_out_bias` True"),
     "onnx": ({"head_dim": 24}, "`head_dim` is a multiple of 16, got 24"),
+    "litgpt": ({"hidden_act": "relu2"}, "litgpt cannot express.*`hidden_act` relu2 "),
 }
 
 
 @pytest.fixture(params=TARGETS)
 def target(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=WRITES_WEIGHTS)
+def weights_target(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
 
@@ -77,22 +85,24 @@ def test_weights_of_another_candidate_are_refused_before_anything_is_written(
 
 
 def test_a_crash_leaves_nothing(
-    target: str, tiny: Candidate, tmp_path: Path, lively_weights: dict[str, Tensor]
+    weights_target: str, tiny: Candidate, tmp_path: Path, lively_weights: dict[str, Tensor]
 ) -> None:
     def interrupt(written: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        export_to(target, tiny, tmp_path / "model", weights=lively_weights, progress=interrupt)
+        export_to(
+            weights_target, tiny, tmp_path / "model", weights=lively_weights, progress=interrupt
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_ends_at_all_bytes(
-    target: str, tiny: Candidate, tmp_path: Path, lively_weights: dict[str, Tensor]
+    weights_target: str, tiny: Candidate, tmp_path: Path, lively_weights: dict[str, Tensor]
 ) -> None:
     seen: list[tuple[int, int]] = []
     export_to(
-        target,
+        weights_target,
         tiny,
         tmp_path / "model",
         weights=lively_weights,
@@ -112,7 +122,7 @@ def test_a_disk_that_cannot_be_written_is_one_message(
 
 
 def test_an_unknown_target_names_those_there_are(tiny: Candidate, tmp_path: Path) -> None:
-    with pytest.raises(TrainerExportError, match="no export target 'tflite'; there are hf, onnx"):
+    with pytest.raises(TrainerExportError, match="no export target 'tflite'; there are hf, onnx, "):
         export_to("tflite", tiny, tmp_path / "model")
 
 
@@ -143,7 +153,16 @@ def test_a_relative_folder_lands_in_the_working_directory(
 
 
 def test_weights_in_half_precision_are_taken(
-    target: str, tiny: Candidate, tmp_path: Path, lively_weights: dict[str, Tensor]
+    weights_target: str, tiny: Candidate, tmp_path: Path, lively_weights: dict[str, Tensor]
 ) -> None:
     half = {name: tensor.to(torch.bfloat16) for name, tensor in lively_weights.items()}
-    assert (export_to(target, tiny, tmp_path / "m", weights=half) / "README.md").is_file()
+    assert (export_to(weights_target, tiny, tmp_path / "m", weights=half) / "README.md").is_file()
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if name not in WRITES_WEIGHTS])
+def test_a_target_that_starts_from_fresh_weights_refuses_others(
+    target: str, tiny: Candidate, tmp_path: Path, lively_weights: dict[str, Tensor]
+) -> None:
+    with pytest.raises(TrainerExportError, match="writes no weights"):
+        export_to(target, tiny, tmp_path / "model", weights=lively_weights)
+    assert list(tmp_path.iterdir()) == []

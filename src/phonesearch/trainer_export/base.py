@@ -12,6 +12,7 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.errors import TrainerExportError
 from phonesearch.trainer_export.deployment import Deployment
 from phonesearch.trainer_export.hf import HuggingFace
+from phonesearch.trainer_export.litgpt import LitGPT
 from phonesearch.trainer_export.request import ExportRequest, TrainerExporter
 from phonesearch.trainer_export.tokenizer import read_tokenizer
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 TARGETS: Final[dict[str, TrainerExporter]] = {
     "hf": HuggingFace(),
     "onnx": Deployment(),
+    "litgpt": LitGPT(),
 }
 
 

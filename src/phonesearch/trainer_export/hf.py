@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from phonesearch import __version__
-from phonesearch.candidate.config import Candidate, candidate_id
+from phonesearch.candidate.config import candidate_id
 from phonesearch.candidate.count import non_embedding_parameters, total_parameters
 from phonesearch.candidate.huggingface import to_config
 from phonesearch.errors import TrainerExportError, UnsupportedConfigError
 from phonesearch.files import write_json, write_text
 from phonesearch.trainer_export.request import ExportRequest
+from phonesearch.trainer_export.shape import describe
 from phonesearch.trainer_export.training_notes import write_training_notes
 
 
@@ -64,7 +65,7 @@ def _readme(request: ExportRequest, architecture: str) -> str:
     return _README.format(
         name=candidate_id(candidate),
         version=__version__,
-        shape=_shape(candidate),
+        shape=describe(candidate),
         architecture=architecture,
         total=total_parameters(candidate),
         non_embedding=non_embedding_parameters(candidate),
@@ -74,17 +75,6 @@ def _readme(request: ExportRequest, architecture: str) -> str:
         tokenizer=tokenizer,
         tokenizer_note=missing,
         context=candidate.max_position_embeddings,
-    )
-
-
-def _shape(candidate: Candidate) -> str:
-    tied = "tied" if candidate.tie_word_embeddings else "untied"
-    return (
-        f"{candidate.num_hidden_layers} layers of width {candidate.hidden_size}, "
-        f"{candidate.num_attention_heads} query and {candidate.num_key_value_heads} key/value "
-        f"heads of {candidate.head_dim}, {candidate.ffn_type} {candidate.hidden_act} "
-        f"feed-forward network of {candidate.intermediate_size}, vocabulary of "
-        f"{candidate.vocab_size}, {tied}"
     )
 
 

@@ -1,0 +1,158 @@
+"""Target `litgpt`: a folder that `litgpt pretrain` trains the candidate from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from phonesearch.candidate.config import Activation, Candidate, FfnType, candidate_id
+from phonesearch.candidate.count import total_parameters
+from phonesearch.files import write_text, write_yaml
+from phonesearch.trainer_export.limits import Limit, require_within
+from phonesearch.trainer_export.request import ExportRequest
+from phonesearch.trainer_export.shape import heading
+
+VERSION: Final = "0.5.13"
+"""Release whose source the tables were read from."""
+FIELDS: Final = {
+    "vocab_size": "padded_vocab_size",
+    "hidden_size": "n_embd",
+    "intermediate_size": "intermediate_size",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "num_key_value_heads": "n_query_groups",
+    "head_dim": "head_size",
+    "attention_bias": "attn_bias",
+    "mlp_bias": "bias",
+    "qk_norm": "norm_qk",
+    "rms_norm_eps": "norm_eps",
+    "rope_theta": "rope_base",
+    "max_position_embeddings": "block_size",
+    "sliding_window": "sliding_window_size",
+}
+"""Our field and the one of litgpt's `Config` that means the same.
+
+Source: `litgpt/config.py` and `litgpt/model.py` of litgpt 0.5.13. `bias` there is that of the
+feed-forward network and of the projection after attention, and adds one before attention too.
+"""
+MLP_CLASSES: Final[dict[tuple[FfnType, Activation], str]] = {
+    ("gated", "silu"): "LLaMAMLP",
+    ("gated", "gelu"): "GemmaMLP",
+    ("plain", "gelu"): "GptNeoxMLP",
+}
+"""Activations are written into litgpt's classes, so these three are all there are.
+
+Source: `litgpt/model.py` of litgpt 0.5.13.
+"""
+FIXED: Final[dict[str, Any]] = {
+    "norm_class_name": "RMSNorm",
+    "norm_qk_type": "default",
+    "parallel_residual": False,
+    "rotary_percentage": 1.0,
+    "gelu_approximate": "none",
+    "lm_head_bias": False,
+}
+"""What every candidate has, in litgpt's words; most are not its defaults."""
+ROPE_SCALING_FIELDS: Final = {
+    "factor": "factor",
+    "low_freq_factor": "low_freq_factor",
+    "high_freq_factor": "high_freq_factor",
+    "original_max_position_embeddings": "original_max_seq_len",
+}
+LIMITS: Final = (
+    Limit(
+        "hidden_act",
+        lambda c: (c.ffn_type, c.hidden_act) in MLP_CLASSES,
+        "it has silu and gelu where `ffn_type` is gated, and gelu alone where it is plain",
+    ),
+    Limit(
+        "attention_out_bias",
+        lambda c: c.attention_out_bias == c.mlp_bias,
+        "one switch there stands for this and `mlp_bias`",
+    ),
+    Limit(
+        "attention_bias",
+        lambda c: c.attention_bias or not c.mlp_bias,
+        "it cannot be without one where `mlp_bias` is true",
+    ),
+    Limit("rope_theta", lambda c: c.rope_theta == int(c.rope_theta), "a whole number there"),
+)
+
+
+class LitGPT:
+    """`pretrain.yaml`, `model_config.yaml`, `README.md`; tokenizer where given."""
+
+    def check(self, request: ExportRequest) -> None:
+        """Refuse what litgpt's model has no switch for.
+
+        Raises:
+            TrainerExportError: Naming the fields.
+        """
+        require_within("litgpt", LIMITS, request)
+
+    def write(self, request: ExportRequest, folder: Path) -> None:
+        """Write all files into `folder`."""
+        candidate = request.candidate
+        config = model_config(candidate)
+        write_yaml(folder / "model_config.yaml", config)
+        # The model is here a second time: `litgpt pretrain` takes no path in this place.
+        pretrain: dict[str, Any] = {"model_name": config["name"], "model_config": config}
+        if request.tokenizer is not None:
+            pretrain["tokenizer_dir"] = "."
+            request.tokenizer.copy_to(folder)
+        pretrain["train"] = {"tie_embeddings": candidate.tie_word_embeddings}
+        write_yaml(folder / "pretrain.yaml", pretrain)
+        write_text(folder / "README.md", _readme(request))
+
+
+def model_config(candidate: Candidate) -> dict[str, Any]:
+    """Arguments of `litgpt.Config` for this architecture.
+
+    Whether the head is the table is not among them: litgpt ties the two when it trains, see
+    `train.tie_embeddings` in `pretrain.yaml`.
+    """
+    config: dict[str, Any] = {"name": f"phonesearch-{candidate_id(candidate)}"}
+    config |= {theirs: getattr(candidate, ours) for ours, theirs in FIELDS.items()}
+    config |= FIXED
+    config["vocab_size"] = candidate.vocab_size
+    config["mlp_class_name"] = MLP_CLASSES[candidate.ffn_type, candidate.hidden_act]
+    config["rope_base"] = int(candidate.rope_theta)
+    if candidate.rope_scaling is not None:
+        config["rope_adjustments"] = {
+            theirs: getattr(candidate.rope_scaling, ours)
+            for ours, theirs in ROPE_SCALING_FIELDS.items()
+        }
+    return config
+
+
+def _readme(request: ExportRequest) -> str:
+    candidate = request.candidate
+    return heading(candidate, trainer=f"litgpt {VERSION}") + _README.format(
+        version=VERSION,
+        tokenizer="" if request.tokenizer is not None else "--tokenizer_dir TOKENIZER ",
+        note="" if request.tokenizer is not None else _TOKENIZER.format(candidate.vocab_size),
+        tokens=20 * total_parameters(candidate),
+        tied=_TIED if candidate.tie_word_embeddings else "",
+    )
+
+
+_README = """\
+There are no weights here: a training starts from fresh ones.
+
+Train it, in this folder, on the `*.txt` files, two or more, of a folder `text`:
+
+```shell
+pip install 'litgpt[extra]=={version}'
+litgpt pretrain --config pretrain.yaml {tokenizer}--out_dir trained \\
+    --data TextFiles --data.train_data_path text --train.max_tokens {tokens}
+```
+{note}
+That is 20 tokens a parameter; without `--train.max_tokens` litgpt trains on 3 trillion.
+{tied}"""
+_TOKENIZER = """
+Replace `TOKENIZER` by a folder with the `tokenizer.json` of a tokenizer with at most {:,} ids.
+"""
+_TIED = """
+The head is the embedding table, which `train.tie_embeddings` in `pretrain.yaml` sees to. It is no
+part of `model_config.yaml`: what builds a model from that file alone has a head of its own.
+"""

@@ -1,0 +1,63 @@
+"""What every trainer promises of the candidates themselves: all of it written, or refused."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trainer_python import export_each
+
+from phonesearch.candidate.config import Candidate, RopeScaling
+from phonesearch.trainer_export.base import TARGETS, export_to
+
+OTHER: dict[str, Any] = {
+    "vocab_size": 512,
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 4,
+    "head_dim": 32,
+    "ffn_type": "plain",
+    "hidden_act": "gelu",
+    "tie_word_embeddings": False,
+    "attention_bias": True,
+    "attention_out_bias": True,
+    "mlp_bias": True,
+    "qk_norm": True,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500.0,
+    "rope_scaling": RopeScaling(
+        factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32
+    ),
+    "max_position_embeddings": 512,
+    "sliding_window": 5,
+}
+TRAINERS = [target for target in TARGETS if target not in ("hf", "onnx")]
+
+
+def _written(folder: Path) -> str:
+    """What a trainer reads: all lines but those of the README and with the candidate's id."""
+    files = sorted(path for path in folder.iterdir() if path.name != "README.md")
+    lines = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    return "\n".join(line for line in lines if "phonesearch-" not in line)
+
+
+def test_every_field_of_a_candidate_has_another_value_here() -> None:
+    assert set(OTHER) == {field.name for field in fields(Candidate)}
+
+
+@pytest.mark.parametrize("target", TRAINERS)
+@pytest.mark.parametrize("field", OTHER)
+def test_no_field_is_dropped_in_silence(
+    target: str, field: str, tiny: Candidate, tmp_path: Path
+) -> None:
+    before = _written(export_to(target, tiny, tmp_path / "before"))
+    changed = replace(tiny, **{field: OTHER[field]})
+    written, refused = export_each(target, [changed], tmp_path)
+    for message in refused.values():
+        assert f"`{field}`" in message
+    for folder in written:
+        assert _written(folder) != before
