@@ -47,6 +47,7 @@ LIBRARY_ROOMS = {
     "torch": {"model", "onnx_export", "proxy", "study", "trainer_export"},
     "transformers": set(),
     "tokenizers": {"proxy"},
+    "gguf": {"trainer_export"},
     "pyarrow": {"proxy"},
     "datasets": {"proxy"},
     "huggingface_hub": {"proxy"},

@@ -118,7 +118,7 @@ def test_a_candidate_is_exported_in_full(run: Path, tmp_path: Path, target: str)
         (["--trial", "99", "--to", "hf"], "no finished trial 99"),
         (["--to", "hf"], "exactly one of"),
         (["--trial", "1", "--knee", "--to", "hf"], "exactly one of"),
-        (["--trial", "1", "--to", "gguf"], "must be one of"),
+        (["--trial", "1", "--to", "tflite"], "must be one of"),
     ],
 )
 def test_an_export_that_cannot_be_is_one_message(run: Path, typed: list[str], message: str) -> None:

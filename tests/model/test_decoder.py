@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, Phi3Config, Phi3ForCa
 from phonesearch.candidate.config import Candidate, RopeScaling
 from phonesearch.candidate.huggingface import from_config, to_config
 from phonesearch.model.cache import KVCache
-from phonesearch.model.decoder import Decoder
+from phonesearch.model.decoder import Decoder, fresh_weights
 from phonesearch.model.weights import weights_for
 
 LLAMA3 = RopeScaling(
@@ -137,6 +137,13 @@ def test_the_same_seed_draws_the_same_weights(tiny: Candidate) -> None:
     assert all(torch.equal(first[name], again[name]) for name in first)
     name = "model.layers.1.mlp.up_proj.weight"
     assert not torch.equal(first[name], other[name])
+
+
+def test_weights_drawn_one_by_one_are_those_of_the_whole(tiny: Candidate) -> None:
+    model = Decoder(replace(tiny, **BIASES), seed=7)
+    drawn = list(fresh_weights(model.candidate, 7))
+    assert [name for name, _ in drawn] == [name for name, _ in model.named_parameters()]
+    assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in drawn)
 
 
 def test_drawing_weights_leaves_torch_s_own_generator_alone(tiny: Candidate) -> None:

@@ -29,9 +29,10 @@ def lively_weights(tiny: Candidate) -> dict[str, Tensor]:
 @pytest.fixture
 def tokenizer_folder(tmp_path: Path) -> Path:
     """A byte-level tokenizer of 200 ids, the first two special, as transformers saves it."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())[:198]
-    vocabulary = {token: index for index, token in enumerate(["<s>", "</s>", *alphabet])}
-    fast = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())[:197]
+    vocabulary = {token: index for index, token in enumerate(["<s>", "</s>", *alphabet, "ab"])}
+    fast = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")]))
+    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     folder = tmp_path / "tokenizer"
     PreTrainedTokenizerFast(
         tokenizer_object=fast, bos_token="<s>", eos_token="</s>"

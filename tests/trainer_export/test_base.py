@@ -14,12 +14,14 @@ from torch import Tensor
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import ExportError, TrainerExportError
 from phonesearch.trainer_export.base import TARGETS, export_to
+from phonesearch.trainer_export.gguf import GGUF_TARGETS
 
 WRITES_WEIGHTS = ("hf", "onnx")
 NOT_EXPRESSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "hf": ({"attention_out_bias": True}, "transformers cannot express.*`attention_out_bias` True"),
     "onnx": ({"head_dim": 24}, "`head_dim` is a multiple of 16, got 24"),
     "litgpt": ({"hidden_act": "relu2"}, "litgpt cannot express.*`hidden_act` relu2 "),
+    **dict.fromkeys(GGUF_TARGETS, ({"hidden_act": "gelu"}, "`hidden_act` gelu.*tanh")),
 }
 
 

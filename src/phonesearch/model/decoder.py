@@ -6,7 +6,7 @@ N num_attention_heads, K num_key_value_heads, H head_dim, F intermediate_size, V
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import torch
@@ -289,23 +289,12 @@ class Decoder(nn.Module):
 
         Source: Radford et al., GPT-2, 2019, section 2.3 (scaling of residual layers).
         """
-        generator = torch.Generator(device="cpu").manual_seed(seed)
-        residual_std = INITIAL_STD / (2 * self.candidate.num_hidden_layers) ** 0.5
+        if self.model.embed_tokens.weight.is_meta:
+            return
+        drawn = fresh_weights(self.candidate, seed)
         with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if parameter.is_meta:
-                    continue
-                if name.endswith(".bias"):
-                    parameter.zero_()
-                elif parameter.dim() == 1:
-                    parameter.fill_(1.0)
-                else:
-                    residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-                    drawn = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
-                    drawn.normal_(
-                        std=residual_std if residual else INITIAL_STD, generator=generator
-                    )
-                    parameter.copy_(drawn)
+            for (_, weight), parameter in zip(drawn, self.parameters(), strict=True):
+                parameter.copy_(weight)
 
     def forward(self, input_ids_BL: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits of the next token after each position.
@@ -324,3 +313,28 @@ class Decoder(nn.Module):
         """The head alone: logits from the backbone's output, shape (..., vocab_size)."""
         table = self.model.embed_tokens if self.lm_head is None else self.lm_head
         return F.linear(x_BLD, table.weight)
+
+
+def fresh_weights(candidate: Candidate, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """The weights that `Decoder(candidate, seed=seed)` begins with, one at a time.
+
+    In the order of `named_parameters()`, float32 on the CPU; see `Decoder.initialise`. No more
+    than one tensor is held here, so that a large candidate can be written on a small machine.
+    """
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    residual_std = INITIAL_STD / (2 * candidate.num_hidden_layers) ** 0.5
+    for name, parameter in Decoder(candidate, device="meta").named_parameters():
+        residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+        yield (
+            name,
+            _draw(name, parameter.shape, residual_std if residual else INITIAL_STD, generator),
+        )
+
+
+def _draw(name: str, shape: Sequence[int], std: float, generator: torch.Generator) -> Tensor:
+    drawn = torch.empty(tuple(shape), dtype=torch.float32, device="cpu")
+    if name.endswith(".bias"):
+        return drawn.zero_()
+    if drawn.dim() == 1:
+        return drawn.fill_(1.0)
+    return drawn.normal_(std=std, generator=generator)

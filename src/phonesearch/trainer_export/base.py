@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import TrainerExportError
 from phonesearch.trainer_export.deployment import Deployment
+from phonesearch.trainer_export.gguf import GGUF_TARGETS
 from phonesearch.trainer_export.hf import HuggingFace
 from phonesearch.trainer_export.litgpt import LitGPT
 from phonesearch.trainer_export.request import ExportRequest, TrainerExporter
@@ -23,6 +24,7 @@ TARGETS: Final[dict[str, TrainerExporter]] = {
     "hf": HuggingFace(),
     "onnx": Deployment(),
     "litgpt": LitGPT(),
+    **GGUF_TARGETS,
 }
 
 
@@ -46,7 +48,7 @@ def export_to(
         candidate: Architecture.
         folder: Does not exist, or is empty.
         weights: Trained weights by Hugging Face name, see `weights_for`. Without them `hf`
-            writes none and `onnx` writes random ones.
+            writes none; targets for runtimes write random ones.
         seed: Of random weights.
         tokenizer: Folder with a `tokenizer.json`, copied along; its special tokens end a
             generation.
