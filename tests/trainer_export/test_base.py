@@ -16,7 +16,7 @@ from phonesearch.errors import ExportError, TrainerExportError
 from phonesearch.trainer_export.base import TARGETS, export_to
 from phonesearch.trainer_export.gguf import GGUF_TARGETS
 
-WRITES_WEIGHTS = ("hf", "onnx")
+WRITES_WEIGHTS = ("hf", "onnx", *GGUF_TARGETS)
 NOT_EXPRESSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "hf": ({"attention_out_bias": True}, "transformers cannot express.*`attention_out_bias` True"),
     "onnx": ({"head_dim": 24}, "`head_dim` is a multiple of 16, got 24"),

@@ -178,7 +178,7 @@ def _rope_factors(candidate: Candidate) -> NDArray[np.float32] | None:
         return None
     plain = rope_inverse_frequencies(replace(candidate, rope_scaling=None))
     stretched = rope_inverse_frequencies(candidate)
-    return (np.array(plain) / np.array(stretched)).astype(np.float32)
+    return np.asarray(np.array(plain) / np.array(stretched), dtype=np.float32)
 
 
 def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:

@@ -11,6 +11,7 @@ from phonesearch.files import write_text, write_yaml
 from phonesearch.trainer_export.limits import Limit, require_within
 from phonesearch.trainer_export.request import ExportRequest
 from phonesearch.trainer_export.shape import heading
+from phonesearch.trainer_export.training_notes import write_training_notes
 
 VERSION: Final = "0.5.13"
 """Release whose source the tables were read from."""
@@ -102,6 +103,7 @@ class LitGPT:
             request.tokenizer.copy_to(folder)
         pretrain["train"] = {"tie_embeddings": candidate.tie_word_embeddings}
         write_yaml(folder / "pretrain.yaml", pretrain)
+        write_training_notes(candidate, folder)
         write_text(folder / "README.md", _readme(request))
 
 
