@@ -206,7 +206,7 @@ def test_a_result_is_judged_by_the_threshold_of_today(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for threshold, passed in ((10.0, False), (-10.0, True)):
-        monkeypatch.setattr(train, "COPY_GAP_PASSED_NATS", threshold)
+        monkeypatch.setattr(train, "copy_gap_passed_nats", lambda _, least=threshold: least)
         trained = cached_training(tmp_path, proxy, corpus, short)
         assert trained.loss.passed_transition is passed
     assert trained.loss.from_cache
@@ -221,7 +221,7 @@ def test_a_proxy_short_of_the_guard_is_gone_on_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """20 steps, common for 15; 30 steps, common for 22; 40 steps."""
-    monkeypatch.setattr(train, "COPY_GAP_PASSED_NATS", 10.0)
+    monkeypatch.setattr(train, "copy_gap_passed_nats", lambda _: 10.0)
     for tokens in (short.tokens, short.tokens * 3 // 2, short.tokens * 2):
         longest = cached_training(tmp_path, proxy, corpus, replace(short, tokens=tokens))
     assert trainings == [20, 30 - 15, 40 - 22]
@@ -244,7 +244,7 @@ def test_a_proxy_past_the_guard_leaves_its_result_alone(
     trainings: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(train, "COPY_GAP_PASSED_NATS", -10.0)
+    monkeypatch.setattr(train, "copy_gap_passed_nats", lambda _: -10.0)
     trained = cached_training(tmp_path, proxy, corpus, short)
     assert trained.loss.tokens == short.tokens
     assert trainings == [20]

@@ -90,7 +90,7 @@ def test_a_proxy_passes_the_guard_exactly_when_its_copy_gap_is_large_enough(
 ) -> None:
     short = replace(settings, tokens=1280)
     for threshold, passed in ((-10.0, True), (10.0, False)):
-        monkeypatch.setattr(train, "COPY_GAP_PASSED_NATS", threshold)
+        monkeypatch.setattr(train, "copy_gap_passed_nats", lambda _, least=threshold: least)
         loss = train_proxy(full_size, corpus, short, reference_parameters=REFERENCE)
         assert loss.passed_transition is passed
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from phonesearch.proxy.uncertainty import SEED_STANDARD_DEVIATION_BITS_PER_BYTE
+from phonesearch.proxy.uncertainty import (
+    SEED_STANDARD_DEVIATION_BITS_PER_BYTE,
+    copy_gap_passed_nats,
+)
 
 TABLE = Path(__file__).parents[2] / "docs" / "proxy" / "study-700k.csv"
 
@@ -24,3 +27,8 @@ def test_the_scatter_over_seeds_is_that_of_the_study(longer: str) -> None:
     assert len(apart) == 7
     found = math.sqrt(sum(difference**2 for difference in apart) / len(apart) / 2)
     assert found == pytest.approx(SEED_STANDARD_DEVIATION_BITS_PER_BYTE, rel=0.1)
+
+
+def test_longer_windows_have_more_to_gain_before_copying_sets_in() -> None:
+    assert copy_gap_passed_nats(128) == 0.30
+    assert copy_gap_passed_nats(129) == copy_gap_passed_nats(512) == 0.44

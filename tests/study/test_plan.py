@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
-from phonesearch.errors import ProxyError
+from phonesearch.errors import CorpusError, ProxyError
 from phonesearch.proxy.settings import ProxySettings
-from phonesearch.study.plan import FEWEST_ANCHORS, MOST_ANCHORS, Plan, fit
+from phonesearch.study.folder import RunFolder
+from phonesearch.study.observer import Silent
+from phonesearch.study.plan import (
+    FEWEST_ANCHORS,
+    MOST_ANCHORS,
+    Plan,
+    fit,
+    for_this_machine,
+)
+from phonesearch.study.prepare import Prepared, prepare
+from phonesearch.study.settings import RunSettings
+
+NewRun = Callable[[Path, RunSettings], RunFolder]
 
 RECIPE = ProxySettings(parameters=300_000, tokens=700_000)
 SPEED = 8_000.0
@@ -56,3 +72,49 @@ def test_the_fewest_take_what_they_take_where_they_need_not_fit() -> None:
 def test_too_little_time_is_refused_with_the_time_that_is_needed() -> None:
     with pytest.raises(ProxyError, match=r"12 anchors take about 9 min 30 s.*--proxy prior"):
         planned(5)
+
+
+@pytest.fixture
+def prepared(settings: RunSettings, new_run: NewRun, cache: Path, tmp_path: Path) -> Prepared:
+    """A text as large as the embedded one."""
+    folder = new_run(tmp_path / "run", settings)
+    made = prepare(settings, folder.space, folder.profile, cache_dir=cache, observer=Silent())
+    assert made.corpus is not None
+    corpus = replace(made.corpus, num_train_tokens=3_800_000, num_validation_tokens=200_000)
+    return replace(made, corpus=corpus)
+
+
+class Told(Silent):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        """As told."""
+        self.said.append(message)
+
+
+def test_a_gpu_trains_larger_proxies_for_longer_as_far_as_the_text_goes(
+    settings: RunSettings, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3.8M tokens, each seen four times: 15.2M, in two digits 15M."""
+    told = Told()
+    assert for_this_machine(settings, prepared, observer=told) == settings
+    monkeypatch.setattr("phonesearch.study.plan.training_device", lambda _: torch.device("cuda"))
+    found = for_this_machine(settings, prepared, observer=told).proxy
+    assert (found.parameters, found.tokens) == (10_000_000, 15_000_000)
+    assert (found.batch_size, found.context_length) == (32, 512)
+    assert found.data == settings.proxy.data
+    assert "give more with --data" in told.said[-1]
+
+    assert prepared.corpus is not None
+    more = replace(prepared.corpus, num_train_tokens=60_000_000)
+    found = for_this_machine(settings, replace(prepared, corpus=more), observer=told).proxy
+    assert found.tokens == 200_000_000
+    assert "--data" not in told.said[-1]
+
+    little = replace(prepared.corpus, num_validation_tokens=10_000)
+    with pytest.raises(CorpusError, match="too little text to score on"):
+        for_this_machine(settings, replace(prepared, corpus=little), observer=told)
+    assert for_this_machine(settings, replace(prepared, corpus=None), observer=told) == settings

@@ -38,6 +38,7 @@ def start(
     path: Path,
     shown: Console,
     *,
+    is_default_recipe: bool = False,
     proxy_time_s: float | None = None,
     must_fit: bool = False,
     tokenizer: Tokenizer | None = None,
@@ -48,6 +49,7 @@ def start(
         settings: What is asked.
         path: Its folder, new or empty.
         shown: Where progress goes.
+        is_default_recipe: Whether the recipe of proxies is for this machine to choose.
         proxy_time_s: Time that anchors are planned for; None where the settings say what to train.
         must_fit: Whether to refuse a time that is too short for any.
         tokenizer: Whose vocabulary all candidates have; None for that of the space.
@@ -60,7 +62,7 @@ def start(
     from phonesearch.device.profile import read_profile
     from phonesearch.space.schema import Numbers, SearchSpace
     from phonesearch.study.folder import check_new, create
-    from phonesearch.study.plan import plan
+    from phonesearch.study.plan import for_this_machine, plan
 
     space_file = resolve(settings.space, "search_spaces")
     device_file = resolve(profile_of(settings.device), "device_profiles")
@@ -72,6 +74,8 @@ def start(
     check_new(path)
     with _told_how_to_go_on(path, shown), _opened(settings, profile, path, shown) as meter:
         prepared = _prepare(settings, space, profile, shown)
+        if is_default_recipe:
+            settings = for_this_machine(settings, prepared, observer=shown)
         if proxy_time_s is not None:
             settings = plan(
                 settings, prepared, time_s=proxy_time_s, must_fit=must_fit, observer=shown

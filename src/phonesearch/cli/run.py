@@ -298,6 +298,7 @@ def run(
             settings,
             out or default_folder(settings),
             shown,
+            is_default_recipe=proxy_parameters is None and proxy_tokens is None,
             proxy_time_s=time_s if is_planned else None,
             must_fit="proxy_time" in _typed(ctx),
             tokenizer=None if tokenizer is None else read_tokenizer(tokenizer),

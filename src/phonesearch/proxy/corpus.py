@@ -116,7 +116,7 @@ def load_corpus(
             f"The tokenised text cannot be kept in {cache_dir}: {error.strerror or error}. Free "
             "some space, or choose another cache folder."
         ) from error
-    _refuse_too_little(corpus, settings)
+    refuse_too_little(corpus, settings)
     say(
         f"Corpus: {corpus.description}; {corpus.num_train_tokens:,} training and "
         f"{corpus.num_validation_tokens:,} held-out tokens"
@@ -255,7 +255,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _refuse_too_little(corpus: Corpus, settings: ProxySettings) -> None:
+def most_tokens(corpus: Corpus) -> int:
+    """Tokens of the longest training on a corpus, which sees each of its tokens a few times."""
+    return corpus.num_train_tokens * _MOST_EPOCHS
+
+
+def refuse_too_little(corpus: Corpus, settings: ProxySettings) -> None:
+    """Make sure that a corpus is enough for a training.
+
+    Raises:
+        CorpusError: If it is not.
+    """
     window = settings.context_length + 1
     needed = max(-(-settings.tokens // _MOST_EPOCHS), settings.batch_size * window)
     if corpus.num_train_tokens < needed:

@@ -31,7 +31,7 @@ from phonesearch.proxy.score import window_losses
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import shrink
 from phonesearch.proxy.smear import smear_keys
-from phonesearch.proxy.uncertainty import COPY_GAP_PASSED_NATS, standard_error
+from phonesearch.proxy.uncertainty import copy_gap_passed_nats, standard_error
 
 
 def train_proxy(
@@ -183,7 +183,7 @@ def outcome_as_proxy(
     loss = ProxyLoss(
         bits_per_byte=bits_per_byte(outcome.windows),
         standard_error=standard_error(outcome.windows),
-        passed_transition=outcome.copy_gap_nats >= COPY_GAP_PASSED_NATS,
+        passed_transition=outcome.copy_gap_nats >= copy_gap_passed_nats(settings.context_length),
         copy_gap_nats=outcome.copy_gap_nats,
         tokens=settings.num_steps * settings.batch_size * settings.context_length,
         seconds=outcome.seconds,

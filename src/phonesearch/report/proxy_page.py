@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from phonesearch.files import write_text
-from phonesearch.proxy.settings import ProxySettings
+from phonesearch.proxy.settings import ProxySettings, gpu_settings
 from phonesearch.proxy.uncertainty import COPY_GAP_PASSED_NATS
 from phonesearch.quality.law import aspect_penalty, log_best_aspect
 from phonesearch.quality.lengths import LengthPair, across_lengths
@@ -230,10 +230,13 @@ its own of {RESIDUAL_SD} that no term explains.
 
 def _training_section() -> str:
     recipe = ProxySettings()
+    gpu = gpu_settings(recipe)
     return f"""## The short trainings
 
 {recipe.parameters:,} non-embedding parameters and {recipe.tokens:,} tokens by default;
-`--proxy-time` plans more where there is time. Kept of the candidate: kind, activation and ratio
+`--proxy-time` plans more where there is time. On a GPU {gpu.parameters:,} parameters and at most
+{gpu.tokens:,} tokens in windows of {gpu.context_length} (not tried by us: none was lent). Kept
+of the candidate: kind, activation and ratio
 of its feed-forward network, width of attention, key/value grouping, tying. Not its depth against
 width: what is copied is the distance from the best, as the law has it for the small model and its
 short training. All see the same batches in the same order and are scored on the same

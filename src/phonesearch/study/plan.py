@@ -12,8 +12,9 @@ import numpy as np
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import PhoneSearchError, ProxyError
-from phonesearch.proxy.corpus import Corpus
-from phonesearch.proxy.settings import ProxySettings
+from phonesearch.proxy.corpus import Corpus, most_tokens, refuse_too_little
+from phonesearch.proxy.recipe import training_device
+from phonesearch.proxy.settings import ProxySettings, gpu_settings
 from phonesearch.quality.features import feature_rows
 from phonesearch.quality.model import Coefficients
 from phonesearch.quality.update import Observations, observation_noise, update
@@ -33,6 +34,8 @@ LiteTransformerSearch: from 20 to 40 anchors the share of pairs in order rises b
 _MOST_TOKENS_FACTOR: Final = 2.0
 """Over the default, before proxies get larger instead."""
 _SAMPLE_TOKENS: Final = 40_000
+_SAMPLE_STEPS: Final = 100
+"""What speed is measured over: so many tokens or steps, whichever is more."""
 _SAMPLE_ANCHORS: Final = 4
 _SCORING_SHARE: Final = 1 / 3
 """Cost of scoring a token over that of training on it: forward alone, of forward and backward."""
@@ -104,6 +107,37 @@ def plan(
         f"between two candidates from {before:.1%} of loss to {after:.1%} (typical, expected)"
     )
     return planned
+
+
+def for_this_machine(
+    settings: RunSettings, prepared: Prepared, *, observer: RunObserver
+) -> RunSettings:
+    """The settings with the recipe of what trains here: larger and longer on a GPU.
+
+    Args:
+        settings: With the default recipe.
+        prepared: Its corpus; the recipe is no longer than that allows.
+        observer: Told if the recipe is another, and if it is cut.
+
+    Raises:
+        CorpusError: If the corpus is too small to be scored on.
+        ProxyError: If a device was asked for that is not there.
+    """
+    corpus = prepared.corpus
+    if corpus is None or training_device(settings.proxy).type != "cuda":
+        return settings
+    recipe = gpu_settings(settings.proxy)
+    most = most_tokens(corpus)
+    cut = ""
+    if recipe.tokens > most:
+        recipe = replace(recipe, tokens=_rounded(most))
+        cut = "; the text is not enough for more, give more with --data"
+    refuse_too_little(corpus, recipe)
+    observer.say(
+        f"Proxies train on a GPU: {format_count(recipe.parameters)} parameters and "
+        f"{format_count(recipe.tokens)} tokens each{cut}"
+    )
+    return replace(settings, proxy=recipe)
 
 
 def fit(
@@ -180,7 +214,9 @@ def _rounded(value: float) -> int:
 
 def _tokens_per_s(candidates: Sequence[Candidate], settings: RunSettings, corpus: Corpus) -> float:
     """Of one process while all train, over some of the anchors."""
-    sample = replace(settings.proxy, tokens=_SAMPLE_TOKENS, validation_windows=8)
+    proxy = settings.proxy
+    steps = _SAMPLE_STEPS * proxy.batch_size * proxy.context_length
+    sample = replace(proxy, tokens=max(_SAMPLE_TOKENS, steps), validation_windows=8)
     rates: list[float] = []
     first: dict[int, tuple[float, int]] = {}
     last: dict[int, tuple[float, int]] = {}
