@@ -17,6 +17,8 @@ from phonesearch.errors import ProxyError
 from phonesearch.files import read
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import HEAD_DIM, log_best_aspect, proxy_parameters, shrink
+from phonesearch.quality.law import log_best_aspect as aspect_optimum
+from phonesearch.quality.shipped import shipped_law
 from phonesearch.space.grid import at_budget
 from phonesearch.space.schema import SearchSpace
 
@@ -123,3 +125,14 @@ def test_a_proxy_too_small_for_its_kind_is_refused(full_size: Candidate) -> None
     huge = replace(full_size, intermediate_size=4000 * 2048)
     with pytest.raises(ProxyError, match=r"no proxy of .* Give more --proxy-parameters, got 5,000"):
         shrink(huge, ProxySettings(parameters=5_000), reference_parameters=1_400_000_000_000)
+
+
+def test_the_rounded_law_that_proxies_are_shaped_by_is_the_shipped_one_within_its_errors() -> None:
+    """Its coefficients stay as they are: others would give other proxies, and every kept training
+    of them would be lost."""
+    law = shipped_law().joint.aspect
+    for parameters in (1e8, 1e9, 3e9):
+        for horizon in (20, 100, 700):
+            shipped = aspect_optimum(law, parameters=parameters, tokens=parameters * horizon)
+            ours = log_best_aspect(parameters, tokens_per_parameter=horizon)
+            assert ours == pytest.approx(shipped, abs=0.10)
