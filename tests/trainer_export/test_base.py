@@ -21,6 +21,8 @@ NOT_EXPRESSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "hf": ({"attention_out_bias": True}, "transformers cannot express.*`attention_out_bias` True"),
     "onnx": ({"head_dim": 24}, "`head_dim` is a multiple of 16, got 24"),
     "litgpt": ({"hidden_act": "relu2"}, "litgpt cannot express.*`hidden_act` relu2 "),
+    "torchtitan": ({"sliding_window": 5}, "torchtitan cannot express.*`sliding_window` 5 "),
+    "megatron": ({"hidden_act": "gelu"}, "Megatron-LM cannot express.*`hidden_act` gelu "),
     **dict.fromkeys(GGUF_TARGETS, ({"hidden_act": "gelu"}, "`hidden_act` gelu.*tanh")),
 }
 

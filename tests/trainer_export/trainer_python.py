@@ -43,7 +43,7 @@ def run_in_trainer(
     package: str,
     *arguments: str | Path,
     folder: Path | None = None,
-    timeout_s: float = 280,
+    timeout_s: float = 880,
 ) -> str:
     """Standard output of a program in that environment; fails with what it printed.
 

@@ -21,7 +21,8 @@ def export(
         typer.Option(
             help="`hf`: a folder that transformers trains from. `onnx`: the int4 deployment "
             "package, with random weights, that onnxruntime-genai runs; `gguf`, `gguf-q8_0`, "
-            "`gguf-f32`: the same for llama.cpp. `litgpt`: a folder that this trainer starts from."
+            "`gguf-f32`: the same for llama.cpp. `litgpt`, `torchtitan`, `megatron`: a "
+            "folder that this trainer starts from."
         ),
     ],
     trial: Annotated[int | None, typer.Option(min=0, help="Number of the trial.")] = None,

@@ -14,8 +14,10 @@ from phonesearch.trainer_export.deployment import Deployment
 from phonesearch.trainer_export.gguf import GGUF_TARGETS
 from phonesearch.trainer_export.hf import HuggingFace
 from phonesearch.trainer_export.litgpt import LitGPT
+from phonesearch.trainer_export.megatron import Megatron
 from phonesearch.trainer_export.request import ExportRequest, TrainerExporter
 from phonesearch.trainer_export.tokenizer import read_tokenizer
+from phonesearch.trainer_export.torchtitan import TorchTitan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +26,8 @@ TARGETS: Final[dict[str, TrainerExporter]] = {
     "hf": HuggingFace(),
     "onnx": Deployment(),
     "litgpt": LitGPT(),
+    "torchtitan": TorchTitan(),
+    "megatron": Megatron(),
     **GGUF_TARGETS,
 }
 
@@ -48,7 +52,8 @@ def export_to(
         candidate: Architecture.
         folder: Does not exist, or is empty.
         weights: Trained weights by Hugging Face name, see `weights_for`. Without them `hf`
-            writes none; targets for runtimes write random ones.
+            writes none; targets for runtimes write random ones, those for other trainers take
+            none.
         seed: Of random weights.
         tokenizer: Folder with a `tokenizer.json`, copied along; its special tokens end a
             generation.
