@@ -21,7 +21,7 @@ def export(
         typer.Option(
             help="`hf`: a folder that transformers trains from. `onnx`: the int4 deployment "
             "package, with random weights, that onnxruntime-genai runs; `gguf`, `gguf-q8_0`, "
-            "`gguf-f32`: the same for llama.cpp. `litgpt`, `torchtitan`, `megatron`: a "
+            "`gguf-f32`: the same for llama.cpp. `litgpt`, `torchtitan`, `megatron`, `axolotl`, `llama-factory`: a "
             "folder that this trainer starts from."
         ),
     ],

@@ -13,6 +13,7 @@ from phonesearch.errors import TrainerExportError
 from phonesearch.trainer_export.deployment import Deployment
 from phonesearch.trainer_export.gguf import GGUF_TARGETS
 from phonesearch.trainer_export.hf import HuggingFace
+from phonesearch.trainer_export.hf_trainers import AXOLOTL_TRAINER, LLAMA_FACTORY_TRAINER
 from phonesearch.trainer_export.litgpt import LitGPT
 from phonesearch.trainer_export.megatron import Megatron
 from phonesearch.trainer_export.request import ExportRequest, TrainerExporter
@@ -28,6 +29,8 @@ TARGETS: Final[dict[str, TrainerExporter]] = {
     "litgpt": LitGPT(),
     "torchtitan": TorchTitan(),
     "megatron": Megatron(),
+    "axolotl": AXOLOTL_TRAINER,
+    "llama-factory": LLAMA_FACTORY_TRAINER,
     **GGUF_TARGETS,
 }
 
