@@ -19,10 +19,10 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="`hf`: a folder that transformers trains from. `onnx`: the int4 deployment "
-            "package, with random weights, that onnxruntime-genai runs; `gguf`, `gguf-q8_0`, "
-            "`gguf-f32`: the same for llama.cpp. `litgpt`, `torchtitan`, `megatron`, `axolotl`, `llama-factory`: a "
-            "folder that this trainer starts from."
+            help="For trainers: `hf` (transformers), `litgpt`, `torchtitan`, `megatron`, "
+            "`axolotl`, `llama-factory`, each with a recipe for the final training. For runtimes: `onnx`, the "
+            "int4 package that onnxruntime-genai runs; `gguf`, `gguf-q8_0`, `gguf-f32` for "
+            "llama.cpp; their weights are random ones."
         ),
     ],
     trial: Annotated[int | None, typer.Option(min=0, help="Number of the trial.")] = None,

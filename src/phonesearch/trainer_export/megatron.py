@@ -10,6 +10,7 @@ from phonesearch.files import write_text
 from phonesearch.trainer_export.limits import Limit, require_within
 from phonesearch.trainer_export.request import ExportRequest
 from phonesearch.trainer_export.shape import heading
+from phonesearch.trainer_export.training_notes import write_training_notes
 
 VERSION: Final = "0.16"
 """Release of Megatron Core that the tables were checked with; Megatron-LM at the commit below."""
@@ -100,6 +101,7 @@ class Megatron:
     def write(self, request: ExportRequest, folder: Path) -> None:
         """Write all files into `folder`."""
         write_text(folder / "model.args", "\n".join(arguments(request.candidate)) + "\n")
+        write_training_notes(request.candidate, folder)
         write_text(folder / "README.md", _readme(request))
         if request.tokenizer is not None:
             request.tokenizer.copy_to(folder)

@@ -12,6 +12,7 @@ from phonesearch.trainer_export.limits import Limit, require_within
 from phonesearch.trainer_export.request import ExportRequest
 from phonesearch.trainer_export.shape import heading
 from phonesearch.trainer_export.torchtitan_module import MODULE
+from phonesearch.trainer_export.training_notes import write_training_notes
 
 VERSION: Final = "0.3.0"
 """Release whose source the module was written against."""
@@ -71,6 +72,7 @@ class TorchTitan:
     def write(self, request: ExportRequest, folder: Path) -> None:
         """Write all files into `folder`."""
         write_text(folder / "candidate.py", _module(request.candidate))
+        write_training_notes(request.candidate, folder)
         write_text(folder / "README.md", _readme(request))
         if request.tokenizer is not None:
             request.tokenizer.copy_to(folder)
