@@ -20,9 +20,9 @@ def export(
         str,
         typer.Option(
             help="For trainers: `hf` (transformers), `litgpt`, `torchtitan`, `megatron`, "
-            "`axolotl`, `llama-factory`, each with a recipe for the final training. For runtimes: `onnx`, the "
-            "int4 package that onnxruntime-genai runs; `gguf`, `gguf-q8_0`, `gguf-f32` for "
-            "llama.cpp; their weights are random ones."
+            "`axolotl`, `llama-factory`, each with a recipe for the final training. For runtimes: "
+            "`onnx`, the int4 package that onnxruntime-genai runs; `gguf`, `gguf-q8_0`, "
+            "`gguf-f32` for llama.cpp; their weights are random ones."
         ),
     ],
     trial: Annotated[int | None, typer.Option(min=0, help="Number of the trial.")] = None,
