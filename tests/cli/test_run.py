@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from transformers import AutoConfig, AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from phonesearch.candidate.count import total_parameters
@@ -112,10 +113,32 @@ def test_a_candidate_is_exported_in_full(run: Path, tmp_path: Path, target: str)
     assert wanted[target] <= names
 
 
+def test_trained_weights_come_back_into_a_package(run: Path, tmp_path: Path) -> None:
+    """A fresh checkpoint of one trial stands for a trained one; it is not that of another."""
+    ours = [str(run), "--trial", "2", "--to"]
+    assert (
+        CliRunner().invoke(app, ["export", *ours, "hf", "--out", str(tmp_path / "a")]).exit_code
+        == 0
+    )
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path / "a"))
+    model.save_pretrained(tmp_path / "trained")
+    given = ["--weights", str(tmp_path / "trained"), "--out", str(tmp_path / "b")]
+    done = CliRunner().invoke(app, ["export", *ours, "onnx", *given])
+    assert done.exit_code == 0, done.output
+    assert "those that were given" in (tmp_path / "b" / "README.md").read_text()
+    given[-1] = str(tmp_path / "c")
+    done = CliRunner().invoke(app, ["export", str(run), "--trial", "1", "--to", "onnx", *given])
+    assert done.exit_code == 1
+    assert "is not of this candidate: its config.json has `" in done.stderr
+    assert not (tmp_path / "c").exists()
+
+
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
         (["--trial", "99", "--to", "hf"], "no finished trial 99"),
+        (["--trial", "1", "--to", "onnx", "--weights", "nowhere"], "no checkpoint at nowhere"),
+        (["--trial", "1", "--to", "onnx", "--tokenizer", "nowhere"], "no tokenizer at nowhere"),
         (["--to", "hf"], "exactly one of"),
         (["--trial", "1", "--knee", "--to", "hf"], "exactly one of"),
         (["--trial", "1", "--to", "tflite"], "must be one of"),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 import torch
 from gguf_variants import VARIANTS, lively
-from needs import lack
+from llama_cpp_here import generated, load, logits, need_llama_cpp
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
@@ -25,45 +23,18 @@ from phonesearch.model.decoder import Decoder
 from phonesearch.trainer_export.base import export_to
 from phonesearch.trainer_export.gguf import GGUF_TARGETS
 
-try:
-    import llama_cpp
-except ImportError:
-    llama_cpp = None
-
 PROMPT = [5, 9, 77, 3, 200, 14, 68]
 LENGTH = 48
-F32 = 0
-"""`GGML_TYPE_F32`. The cache is float16 otherwise, which rounds what is to be compared."""
 
 
 @pytest.fixture(autouse=True)
 def _runtime() -> None:
-    if llama_cpp is None:
-        lack("needs llama-cpp-python: make llama-cpp")
+    need_llama_cpp()
 
 
 @pytest.fixture(params=VARIANTS)
 def candidate(request: pytest.FixtureRequest, tiny: Candidate) -> Candidate:
     return replace(tiny, **VARIANTS[request.param])
-
-
-def _load(folder: Path, **options: Any) -> Any:
-    # Threads of llama.cpp spin while they wait, which takes minutes on a machine that is busy.
-    threads = {"n_threads": 1, "n_threads_batch": 1}
-    path = str(folder / "model.gguf")
-    return llama_cpp.Llama(path, n_ctx=64, verbose=False, **threads, **options)
-
-
-def _logits(folder: Path) -> NDArray[np.float32]:
-    model = _load(folder, logits_all=True, type_k=F32, type_v=F32)
-    model.eval(PROMPT)
-    return np.array(model.scores[: len(PROMPT)])
-
-
-def _generated(folder: Path) -> list[int]:
-    model = _load(folder, type_k=F32, type_v=F32)
-    new = itertools.islice(model.generate(list(PROMPT), temp=0.0), LENGTH - len(PROMPT))
-    return [*PROMPT, *(int(token) for token in new)]
 
 
 def _ours(candidate: Candidate, weights: dict[str, Tensor]) -> Decoder:
@@ -77,13 +48,13 @@ def test_llama_cpp_generates_what_our_module_computes(candidate: Candidate, tmp_
     weights = lively(candidate)
     folder = export_to("gguf-f32", candidate, tmp_path / "model", weights=weights)
     model = _ours(candidate, weights)
-    logits = model(torch.tensor([PROMPT]))[0].numpy()
-    assert logits.std() > 0.3, "logits near zero would agree whatever the model did"
-    np.testing.assert_allclose(_logits(folder), logits, rtol=0, atol=2e-5)
+    ours = model(torch.tensor([PROMPT]))[0].numpy()
+    assert ours.std() > 0.3, "logits near zero would agree whatever the model did"
+    np.testing.assert_allclose(logits(folder, PROMPT), ours, rtol=0, atol=2e-5)
     tokens = list(PROMPT)
     while len(tokens) < LENGTH:
         tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
-    assert _generated(folder) == tokens
+    assert generated(folder, PROMPT, LENGTH) == tokens
 
 
 @torch.no_grad()
@@ -97,7 +68,7 @@ def test_rounded_weights_give_logits_nearby(
     Gaussian numbers are off by a tenth each, through eleven matrices."""
     weights = lively(candidate)
     folder = export_to(target, candidate, tmp_path / "model", weights=weights)
-    theirs = _logits(folder)
+    theirs = logits(folder, PROMPT)
     assert 0.001 < _share_of_error(theirs, candidate, weights) < bound
     kind = gguf.GGMLQuantizationType[GGUF_TARGETS[target].weight_type]
     rounded = {
@@ -112,8 +83,8 @@ def test_rounded_weights_give_logits_nearby(
 def _share_of_error(
     theirs: NDArray[np.float32], candidate: Candidate, weights: dict[str, Tensor]
 ) -> float:
-    logits = _ours(candidate, weights)(torch.tensor([PROMPT]))[0].numpy()
-    share = float(np.sqrt(((theirs - logits) ** 2).mean()) / logits.std())
+    ours = _ours(candidate, weights)(torch.tensor([PROMPT]))[0].numpy()
+    share = float(np.sqrt(((theirs - ours) ** 2).mean()) / ours.std())
     print(f"error / logits: {share:.4f}")
     return share
 
@@ -183,7 +154,7 @@ def test_texts_become_the_tokens_that_they_are_in_hugging_face(
     ).save_pretrained(tmp_path / "tokenizer")
     candidate = replace(tiny, vocab_size=448)
     folder = export_to("gguf", candidate, tmp_path / "model", tokenizer=tmp_path / "tokenizer")
-    model = _load(folder, vocab_only=True)
+    model = load(folder, vocab_only=True)
     for text in [*TEXTS, "</s>some<s>"]:
         theirs = model.tokenize(text.encode(), add_bos=False, special=True)
         assert theirs == fast.encode(text).ids, text

@@ -22,7 +22,7 @@ def export(
             help="For trainers: `hf` (transformers), `litgpt`, `torchtitan`, `megatron`, "
             "`axolotl`, `llama-factory`, each with a recipe for the final training. For runtimes: "
             "`onnx`, the int4 package that onnxruntime-genai runs; `gguf`, `gguf-q8_0`, "
-            "`gguf-f32` for llama.cpp; their weights are random ones."
+            "`gguf-f32` for llama.cpp; with random weights, or those of --weights."
         ),
     ],
     trial: Annotated[int | None, typer.Option(min=0, help="Number of the trial.")] = None,
@@ -45,6 +45,13 @@ def export(
             "default: that of the run, if it was given one."
         ),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the trained model, as Hugging Face has it (config.json and "
+            "safetensors): the weights of the package, in place of random ones."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of random weights.")] = 0,
 ) -> None:
     """Write candidates of a run in full: for a trainer, or for a phone's runtime.
@@ -56,15 +63,20 @@ def export(
         phonesearch export results/my-run --recommended --to hf --out my-model
 
         phonesearch export results/my-run --all --to hf --out my-models
+
+        phonesearch export results/my-run --trial 7 --to onnx --weights my-model/trained
     """
     from phonesearch.errors import SettingsError
     from phonesearch.study.folder import TOKENIZER_FOLDER, open_folder
     from phonesearch.trainer_export.base import TARGETS, export_to
+    from phonesearch.trainer_export.checkpoint import read_checkpoint
 
     if (trial is not None) + knee + fastest + recommended + every != 1:
         raise SettingsError(
             "Give exactly one of --trial N, --recommended, --knee, --fastest and --all."
         )
+    if every and weights is not None:
+        raise SettingsError("--weights are of one candidate and cannot be given with --all.")
     if to not in TARGETS:
         raise SettingsError(f"--to: must be one of {', '.join(TARGETS)}, got {to!r}.")
     folder = open_folder(run)
@@ -84,7 +96,10 @@ def export(
     taken_along = tokenizer or (own if own.is_dir() else None)
 
     def write(record: TrialRecord, target: Path) -> None:
-        written = export_to(to, record.candidate, target, seed=seed, tokenizer=taken_along)
+        trained = None if weights is None else read_checkpoint(weights, record.candidate)
+        written = export_to(
+            to, record.candidate, target, weights=trained, seed=seed, tokenizer=taken_along
+        )
         typer.echo(f"trial {record.number} ({record.candidate_id}) is in {written}")
 
     beside = folder.path / "exports"
