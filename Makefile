@@ -12,7 +12,7 @@ RUN_ARGS ?= --device snapdragon8gen3 --budget 1.5B
 PIP_ARGS ?=
 PIP = -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: run test lint unit trainers profiles accuracy proxy-page clean
+.PHONY: run test lint unit trainers llama-cpp profiles accuracy proxy-page clean
 
 run: .venv/.installed
 	@if [ -f $(OUT)/settings.yaml ]; then \
@@ -30,11 +30,17 @@ lint: .venv-test/.installed
 
 # -m replaces the default selection: slow tests run, and those with the fake phone, where the
 # machine has what they need (.ci/run installs it); those that need a device do not.
-unit: .venv-test/.installed .venv-trainers/.installed
+unit: .venv-test/.installed
+	@for others in trainers llama-cpp; do \
+		$(MAKE) --no-print-directory $$others || echo "Going on without $$others: their tests skip."; \
+	done
 	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "not gpu and not phone and not network"
 
 # other people's trainers, for the tests that let them read what is exported for them
 trainers: .venv-trainers/.installed
+
+# llama.cpp, four minutes of one core, for the tests that let it read what is exported for it
+llama-cpp: .venv-test/.llama-cpp
 
 profiles: .venv-test/.installed
 	.venv-test/bin/python -m phonesearch.device.make_profiles
@@ -59,6 +65,11 @@ proxy-page: .venv-test/.installed
 	@echo "Installing phonesearch and its tests into .venv-test (a minute or two) ..."
 	.venv-test/bin/python $(PIP) --upgrade "pip>=25.1"
 	.venv-test/bin/python $(PIP) --editable . --group test
+	@touch $@
+
+.venv-test/.llama-cpp: .venv-test/.installed .ci/llama-cpp
+	@echo "Building llama.cpp into .venv-test (some minutes) ..."
+	.ci/llama-cpp .venv-test/bin/python
 	@touch $@
 
 # Their pins go against ours, hence an environment of their own. It sees our libraries where it has
