@@ -66,6 +66,12 @@ def test_without_a_study_the_page_says_how_to_make_one() -> None:
     assert "how well they rank is not known" in text
 
 
+def test_where_no_architecture_has_two_seeds_the_page_says_so() -> None:
+    alone = page_text(shipped_law(), dataclasses.replace(STUDY, seed_difference=math.nan), None)
+    assert "none has two seeds yet" in alone
+    assert "nan" not in alone.replace("nanochat", "")
+
+
 def test_the_shorter_study_stands_under_its_own_heading() -> None:
     shorter = dataclasses.replace(STUDY, tokens=600_000)
     before, after = page_text(shipped_law(), STUDY, shorter).split("### Why they are not shorter")

@@ -332,9 +332,15 @@ were not trained, the last how `--proxy each` judges those that were:
 {_table(rows)}
 
 Goals of the last: {"; ".join(met)}. The truths have a standard deviation of {study.truth_sd:.4f} in
-log loss, and two seeds of one differ by {study.seed_difference:.4f} (median). This shows what short
+log loss, and {_seeds(study)}. This shows what short
 trainings are worth for the same small models trained longer. That it carries to 1.5B, no study of
 this size can show."""
+
+
+def _seeds(study: StudyResult) -> str:
+    if math.isnan(study.seed_difference):
+        return "none has two seeds yet, so how far these differ is not known here"
+    return f"two seeds of one differ by {study.seed_difference:.4f} (median)"
 
 
 def _limits_section() -> str:
