@@ -12,7 +12,7 @@ RUN_ARGS ?= --device snapdragon8gen3 --budget 1.5B
 PIP_ARGS ?=
 PIP = -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: run test lint unit trainers llama-cpp profiles accuracy proxy-page clean
+.PHONY: run test lint unit trainers llama-cpp profiles accuracy proxy-page handoff clean
 
 run: .venv/.installed
 	@if [ -f $(OUT)/settings.yaml ]; then \
@@ -52,6 +52,16 @@ accuracy: .venv-test/.installed
 # docs/proxy.md, from the shipped law and docs/proxy/study.csv
 proxy-page: .venv-test/.installed
 	.venv-test/bin/python -m phonesearch.report.proxy_page
+
+# docs/handoff.md, from what the tests of every export target see; needs trainers and llama-cpp
+handoff: .venv-test/.installed trainers llama-cpp
+	rm -f docs/handoff/tried.jsonl
+	PHONESEARCH_NEED_ALL=1 PHONESEARCH_TRIED=$(CURDIR)/docs/handoff/tried.jsonl \
+		.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "slow or not slow" \
+		--deselect tests/trainer_export/test_handoff_page.py::test_the_committed_page_is_what_the_command_gives \
+		tests/trainer_export
+	.venv-test/bin/python -m phonesearch.trainer_export.handoff_page --from docs/handoff/tried.jsonl
+	rm docs/handoff/tried.jsonl
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 import yaml
 from trainer_python import export_each
 from transformers import AutoConfig, AutoModelForCausalLM
+from tried import tried
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.candidate.huggingface import read_candidate
@@ -30,6 +32,15 @@ def test_of_fifty_candidates_transformers_builds_the_counted_parameters(
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
         assert sum(p.numel() for p in model.parameters()) == count
+    for target, version in (("hf", None), ("axolotl", "0.19.0"), ("llama-factory", "0.9.5")):
+        tried(
+            target,
+            tool="transformers, from_config",
+            version=transformers.__version__,
+            what=f"built {len(drawn)} random candidates of the default space at 300M",
+            result=f"{len(written)} with exactly the counted parameters"
+            + ("" if version is None else f"; {target} {version} itself was not installed here"),
+        )
 
 
 @pytest.mark.parametrize("target", CONFIGS)

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import transformers
 from tokenizers import Tokenizer
+from tried import tried
 
 from phonesearch.candidate.config import Activation, Candidate, FfnType
 from phonesearch.candidate.count import total_parameters
@@ -70,7 +73,16 @@ def test_transformers_trains_it_and_the_loss_falls(
     assert not found["phonesearch_imported"]
     losses = found["losses"]
     assert len(losses) == STEPS
-    assert sum(losses[-3:]) / 3 < losses[0] - 0.5
+    last = sum(losses[-3:]) / 3
+    assert last < losses[0] - 0.5
+    tried(
+        "hf",
+        tool="transformers.Trainer",
+        version=transformers.__version__,
+        what=f"trained a {kind} {act} model of {total_parameters(candidate):,} parameters for "
+        f"{STEPS} steps on the embedded text",
+        result=f"parameters as counted; loss {losses[0]:.2f} to {last:.2f} nats a token",
+    )
 
 
 def test_it_is_sharded_over_processes_as_it_is(small: Candidate, tmp_path: Path) -> None:
@@ -86,3 +98,10 @@ def test_it_is_sharded_over_processes_as_it_is(small: Candidate, tmp_path: Path)
     assert two["share_held"] == pytest.approx(0.5, abs=0.01)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-3)
     assert two["losses"][-1] < two["losses"][0] - 0.5
+    tried(
+        "hf",
+        tool="torch FSDP (fully_shard, gloo)",
+        version=torch.__version__,
+        what="trained the model as it is, sharded over two processes on a CPU",
+        result=f"each holds {two['share_held']:.0%}; losses as of one process, to 0.1 %",
+    )

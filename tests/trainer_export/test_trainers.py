@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from trainer_python import differing, export_each, give_weights, run_in_trainer
+from tried import trainer_version, tried
 
 from phonesearch.candidate.config import Candidate, RopeScaling
 from phonesearch.errors import TrainerExportError
@@ -50,6 +51,8 @@ ALSO: dict[str, dict[str, dict[str, Any]]] = {
         "rope": {"rope_scaling": LLAMA3_AT_8192, "head_dim": 64, "rope_theta": 1e6},
     },
 }
+TOOLS = {"litgpt": "litgpt", "torchtitan": "torchtitan", "megatron": "megatron-core"}
+"""Distribution that reads what is exported to each."""
 ONE_SWITCH = {
     "out bias": ({"attention_out_bias": True}, "`attention_out_bias` True"),
     "no qkv bias": ({"mlp_bias": True, "attention_out_bias": True}, "`attention_bias` False"),
@@ -86,6 +89,13 @@ def test_the_trainer_computes_the_same_logits(target: str, tiny: Candidate, tmp_
         expected[folder] = give_weights(candidate, folder)
     run_in_trainer(target, f"{target}_model.py", "logits", *expected)
     assert differing(expected) == []
+    tried(
+        target,
+        tool=TOOLS[target],
+        version=trainer_version(target, TOOLS[target]),
+        what=f"computed the logits of {len(expected)} kinds of models on a CPU",
+        result="within 2e-5 of ours",
+    )
 
 
 @pytest.mark.slow
@@ -100,6 +110,14 @@ def test_of_fifty_candidates_the_counted_parameters_are_built_or_the_field_is_na
         assert f"`hidden_act` {candidate.hidden_act}" in message
     printed = run_in_trainer(target, f"{target}_model.py", "count", *written)
     assert json.loads(printed.splitlines()[0]) == list(written.values())
+    tried(
+        target,
+        tool=TOOLS[target],
+        version=trainer_version(target, TOOLS[target]),
+        what=f"built {len(drawn)} random candidates of the default space at 300M",
+        result=f"{len(written)} with exactly the counted parameters, {len(refused)} refused by "
+        "field before anything was written",
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from llama_cpp_here import generated, logits, need_llama_cpp
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
+from tried import tried
 from typer.testing import CliRunner
 
 from phonesearch.candidate.huggingface import read_candidate
@@ -90,6 +91,8 @@ def test_a_searched_model_is_trained_elsewhere_and_runs_on_the_phone_s_runtimes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_llama_cpp()
+    import llama_cpp
+
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     corpus = load_corpus(ProxySettings(), cache_dir=tmp_path / "cache")
     words = Tokenizer.from_file(str(corpus.folder / "tokenizer.json"))
@@ -148,3 +151,23 @@ def test_a_searched_model_is_trained_elsewhere_and_runs_on_the_phone_s_runtimes(
     ):
         assert rounded[: len(prompt)] == prompt
         assert len(rounded) == len(expected)
+    first, last = told["losses"][0], told["losses"][-1]
+    trained_so = f"searched, trained {STEPS} steps by transformers ({first:.2f} to {last:.2f} nats)"
+    tried(
+        "gguf-f32",
+        tool="llama-cpp-python",
+        version=llama_cpp.__version__,
+        what=f"{trained_so}, brought back, {NEW_TOKENS} tokens generated greedily",
+        result="the tokens of transformers, logits within 0.1 % of their deviation",
+    )
+    for target, tool, version in (
+        ("onnx", "onnxruntime-genai", onnxruntime_genai.__version__),
+        ("gguf", "llama-cpp-python", llama_cpp.__version__),
+    ):
+        tried(
+            target,
+            tool=tool,
+            version=version,
+            what=f"{trained_so}, brought back, rounded to 4 bits",
+            result=f"{NEW_TOKENS} tokens generated",
+        )
