@@ -48,6 +48,8 @@ LIBRARY_ROOMS = {
     "transformers": set(),
     "tokenizers": {"proxy"},
     "gguf": {"trainer_export"},
+    "executorch": {"trainer_export"},
+    "torchao": {"trainer_export"},
     "pyarrow": {"proxy"},
     "datasets": {"proxy"},
     "huggingface_hub": {"proxy"},

@@ -29,7 +29,8 @@ NOT_EXPRESSIBLE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.fixture(params=TARGETS)
+# An export for ExecuTorch takes half a minute of one core: `test_executorch.py` makes a few.
+@pytest.fixture(params=[name for name in TARGETS if name != "executorch"])
 def target(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

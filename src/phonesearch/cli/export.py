@@ -22,7 +22,7 @@ def export(
             help="For trainers: `hf` (transformers), `litgpt`, `torchtitan`, `megatron`, "
             "`axolotl`, `llama-factory`, each with a recipe for the final training. For runtimes: "
             "`onnx`, the int4 package that onnxruntime-genai runs; `gguf`, `gguf-q8_0`, "
-            "`gguf-f32` for llama.cpp; with random weights, or those of --weights."
+            "`gguf-f32` for llama.cpp; `executorch`; with random weights, or those of --weights."
         ),
     ],
     trial: Annotated[int | None, typer.Option(min=0, help="Number of the trial.")] = None,

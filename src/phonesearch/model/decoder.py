@@ -63,7 +63,7 @@ class _Embedding(nn.Embedding):
         """Do nothing."""
 
 
-def _rotate(x_BNLH: Tensor, cos_LH: Tensor, sin_LH: Tensor) -> Tensor:
+def rotate(x_BNLH: Tensor, cos_LH: Tensor, sin_LH: Tensor) -> Tensor:
     """Rotary embedding that pairs dimension i with i + H/2, as Hugging Face's weights expect."""
     first, second = x_BNLH.float().chunk(2, dim=-1)
     turned = torch.cat((-second, first), dim=-1)
@@ -114,8 +114,8 @@ class Attention(nn.Module):
         q_BLNH = self.q_norm(self.q_proj(x_BLD).unflatten(-1, (-1, self.head_dim)))
         k_BLKH = self.k_norm(self.k_proj(x_BLD).unflatten(-1, (-1, self.head_dim)))
         v_BKLH = self.v_proj(x_BLD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        q_BNLH = _rotate(q_BLNH.transpose(1, 2), cos_LH, sin_LH)
-        k_BKTH = _rotate(k_BLKH.transpose(1, 2), cos_LH, sin_LH)
+        q_BNLH = rotate(q_BLNH.transpose(1, 2), cos_LH, sin_LH)
+        k_BKTH = rotate(k_BLKH.transpose(1, 2), cos_LH, sin_LH)
         v_BKTH = v_BKLH
         if cache is not None:
             k_BKTH, v_BKTH = cache.append(self.layer, k_BKTH, v_BKTH)

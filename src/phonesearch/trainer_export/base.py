@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import TrainerExportError
 from phonesearch.trainer_export.deployment import Deployment
+from phonesearch.trainer_export.executorch import ExecuTorch
 from phonesearch.trainer_export.gguf import GGUF_TARGETS
 from phonesearch.trainer_export.hf import HuggingFace
 from phonesearch.trainer_export.hf_trainers import AXOLOTL_TRAINER, LLAMA_FACTORY_TRAINER
@@ -32,6 +33,7 @@ TARGETS: Final[dict[str, TrainerExporter]] = {
     "axolotl": AXOLOTL_TRAINER,
     "llama-factory": LLAMA_FACTORY_TRAINER,
     **GGUF_TARGETS,
+    "executorch": ExecuTorch(),
 }
 
 
