@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from gguf_variants import lively
-from needs import lack
 from torch import Tensor
+from tried import tried
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import TrainerExportError
@@ -28,8 +29,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture
 def _runtime() -> None:
+    # Not installed in CI so far: transformers and others behave otherwise beside torchao.
     if importlib.util.find_spec("executorch") is None:
-        lack("needs executorch: make executorch")
+        pytest.skip("needs executorch: pip install 'phonesearch[executorch]'")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,13 @@ def test_the_program_generates_what_torch_computes_with_the_same_rounding(
         new = tokens[begin : begin + 1]
     print(f"error / logits: {np.mean(shares):.4f}, at most {max(shares):.4f}")
     assert max(shares) < 0.1
+    tried(
+        "executorch",
+        tool="executorch, Python runtime",
+        version=version("executorch"),
+        what=f"ran a {candidate.ffn_type} {candidate.hidden_act} model rounded to 8da4w, 40 tokens",
+        result=f"logits within {max(shares):.1%} of what torch has with the same rounding",
+    )
 
 
 @pytest.mark.slow

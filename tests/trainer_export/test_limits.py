@@ -36,7 +36,7 @@ OTHER: dict[str, Any] = {
     "sliding_window": 5,
 }
 FOR_PEOPLE = ("README.md", "TRAINING.md", "training_recipe.json")
-TRAINERS = [target for target in TARGETS if target not in ("hf", "onnx")]
+TRAINERS = [target for target in TARGETS if target not in ("hf", "onnx", "executorch")]
 
 
 def _written(folder: Path, candidate: Candidate) -> bytes:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from phonesearch.files import read_text, structure, write_json, write_text
-from phonesearch.trainer_export import gguf_names, litgpt, megatron, torchtitan
+from phonesearch.trainer_export import executorch, gguf_names, litgpt, megatron, torchtitan
 from phonesearch.trainer_export.base import TARGETS
 from phonesearch.trainer_export.limits import Limit
 
@@ -34,6 +34,7 @@ WRITTEN: Final[Mapping[str, str]] = {
     "axolotl": "the folder of `hf` and `axolotl.yaml`",
     "llama-factory": "the folder of `hf`, `train.yaml`, `dataset_info.json`",
     "onnx": "`model.onnx` with int4 weights, `genai_config.json`, tokenizer",
+    "executorch": "`model.pte` with 8da4w projections, tokenizer",
     "gguf": "`model.gguf`, Q4_0",
     "gguf-q8_0": "`model.gguf`, Q8_0",
     "gguf-f32": "`model.gguf`, float32",
@@ -123,6 +124,8 @@ def _limit_rows() -> Iterable[Sequence[str]]:
     )
     yield "`gguf`", "`ffn_type`, `hidden_act`, `qk_norm`", known
     yield "`gguf`", "`sliding_window`", "none"
+    yield "`executorch`", "`sliding_window`", "none"
+    yield "`executorch`", "widths of rows", f"multiples of {executorch.GROUP}"
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
