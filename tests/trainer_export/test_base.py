@@ -166,7 +166,9 @@ def test_weights_in_half_precision_are_taken(
     assert (export_to(weights_target, tiny, tmp_path / "m", weights=half) / "README.md").is_file()
 
 
-@pytest.mark.parametrize("target", [name for name in TARGETS if name not in WRITES_WEIGHTS])
+@pytest.mark.parametrize(
+    "target", [name for name in TARGETS if name not in (*WRITES_WEIGHTS, "executorch")]
+)
 def test_a_target_that_starts_from_fresh_weights_refuses_others(
     target: str, tiny: Candidate, tmp_path: Path, lively_weights: dict[str, Tensor]
 ) -> None:

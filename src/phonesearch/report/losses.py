@@ -22,9 +22,8 @@ _NOTES: Final = (
     "Loss is not accuracy on tasks, and all candidates are taken to be trained equally well.",
 )
 _SHORT_TRAININGS_NOTE: Final = (
-    "Put to the test with half of their present length, short trainings did not rank small models "
-    "as long ones do, and the deviations were too narrow; whether the present length mends that is "
-    "not measured yet. See `docs/proxy.md`."
+    "Held against trainings of the same small models on four times the tokens, short trainings "
+    "rank them roughly, not reliably: `docs/proxy.md` has the figures."
 )
 
 
