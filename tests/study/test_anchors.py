@@ -152,7 +152,7 @@ def test_only_a_run_with_short_trainings_is_told_how_they_did_in_the_study(
     kinds: tuple[ScoreKind, ...] = ("prior", "anchors", "each")
     for kind in kinds:
         folder = new_run(tmp_path / kind, dataclasses.replace(settings, scored_by=kind))
-        told = any("Put to the test" in note for note in quality_report(folder).notes)
+        told = any("rank them roughly" in note for note in quality_report(folder).notes)
         assert told == (kind != "prior")
 
 
