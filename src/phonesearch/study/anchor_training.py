@@ -30,7 +30,7 @@ from phonesearch.study.workers import ProxyPool, TrainingJob
 
 ANCHORS: Final = "anchors; all candidates are judged by them"
 """What short trainings before the search are for."""
-CONTINUED_ANCHORS: Final = "of these for longer; they had not learned to copy yet"
+CONTINUED_ANCHORS: Final = "anchors for longer; they had not learned to copy yet"
 
 
 def anchors_due(folder: RunFolder) -> bool:

@@ -26,7 +26,7 @@ from phonesearch.study.record import TrialRecord
 from phonesearch.study.workers import proxy_pool
 
 CHECKS_FILE: Final = "checks.jsonl"
-CHECKS: Final = "candidates, to check what is expected of them"
+CHECKS: Final = "candidates; each is held against what all others lead one to expect"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
