@@ -128,6 +128,7 @@ def test_a_searched_model_is_trained_elsewhere_and_runs_on_the_phone_s_runtimes(
     back = ["export", run, "--trial", number, "--weights", trained]
     phonesearch(*back, "--to", "onnx", "--out", tmp_path / "onnx")
     phonesearch(*back, "--to", "gguf", "--out", tmp_path / "gguf")
+    phonesearch(*back, "--to", "gguf-q8_0", "--out", tmp_path / "gguf-q8_0")
     phonesearch(*back, "--to", "gguf-f32", "--out", tmp_path / "gguf-f32")
     prompt = words.encode("def read(self, path):\n    if self.path is None:\n").ids
     expected, scores = in_transformers(trained, prompt)
@@ -148,6 +149,7 @@ def test_a_searched_model_is_trained_elsewhere_and_runs_on_the_phone_s_runtimes(
     for rounded in (
         in_genai(tmp_path / "onnx", prompt),
         generated(tmp_path / "gguf", prompt, len(expected)),
+        generated(tmp_path / "gguf-q8_0", prompt, len(expected)),
     ):
         assert rounded[: len(prompt)] == prompt
         assert len(rounded) == len(expected)
@@ -163,11 +165,12 @@ def test_a_searched_model_is_trained_elsewhere_and_runs_on_the_phone_s_runtimes(
     for target, tool, version in (
         ("onnx", "onnxruntime-genai", onnxruntime_genai.__version__),
         ("gguf", "llama-cpp-python", llama_cpp.__version__),
+        ("gguf-q8_0", "llama-cpp-python", llama_cpp.__version__),
     ):
         tried(
             target,
             tool=tool,
             version=version,
-            what=f"{trained_so}, brought back, rounded to 4 bits",
+            what=f"{trained_so}, brought back, rounded",
             result=f"{NEW_TOKENS} tokens generated",
         )

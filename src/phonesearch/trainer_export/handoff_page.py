@@ -40,6 +40,17 @@ WRITTEN: Final[Mapping[str, str]] = {
     "gguf-f32": "`model.gguf`, float32",
 }
 """What each target is given, and what reads it."""
+SHORT_OF: Final[Mapping[str, str]] = {
+    "torchtitan": "no training: its attention, FlexAttention, has no backward pass on a CPU",
+    "megatron": "Megatron Core read the values, Megatron-LM's own argument parser has not read "
+    "`model.args`: it is no package; no training, which needs CUDA",
+    "axolotl": "transformers read the model, axolotl has not read `axolotl.yaml`: it pins other "
+    "releases of transformers and many more",
+    "llama-factory": "transformers read the model, LLaMA-Factory has not read `train.yaml`: it "
+    "wants transformers up to 5.6 and a torch for CUDA",
+    "executorch": "the Python runtime on a computer; its tests are not run in CI yet",
+}
+"""What was not done with a target, and why."""
 _LIMITS: Final[Mapping[str, Sequence[Limit]]] = {
     "litgpt": litgpt.LIMITS,
     "torchtitan": torchtitan.LIMITS,
@@ -109,9 +120,9 @@ def _tried_table(tried: Sequence[Tried]) -> str:
 
 def _untried(tried: Sequence[Tried]) -> str:
     without = [target for target in TARGETS if target not in {one.target for one in tried}]
-    if not without:
-        return "Every target was tried with something that reads it."
-    return f"Not tried with anything that reads it: {', '.join(f'`{one}`' for one in without)}."
+    short = dict.fromkeys(without, "not tried with anything that reads it") | SHORT_OF
+    rows = ((f"`{target}`", why) for target, why in short.items())
+    return f"Nothing ran on a phone or a GPU. Besides:\n\n{_table([('target', 'not done'), *rows])}"
 
 
 def _limit_rows() -> Iterable[Sequence[str]]:

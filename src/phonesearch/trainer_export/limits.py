@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import TrainerExportError
@@ -20,6 +21,25 @@ class Limit:
     """Whether the trainer has the value that this candidate has."""
     rule: str
     """What the trainer does have; read after the field's name and value."""
+
+
+ONE_BIAS_SWITCH: Final = (
+    Limit(
+        "attention_out_bias",
+        lambda c: c.attention_out_bias == c.mlp_bias,
+        "one switch there stands for this and `mlp_bias`",
+    ),
+    Limit(
+        "attention_bias",
+        lambda c: c.attention_bias or not c.mlp_bias,
+        "it cannot be without one where `mlp_bias` is true",
+    ),
+)
+"""Of trainers with one switch for all biases, and another that adds those before attention."""
+WHOLE_ROPE_THETA: Final = Limit(
+    "rope_theta", lambda c: c.rope_theta == int(c.rope_theta), "a whole number there"
+)
+"""Of trainers that keep the base of the rotation as a whole number."""
 
 
 def require_within(trainer: str, limits: Sequence[Limit], request: ExportRequest) -> None:

@@ -8,7 +8,12 @@ from typing import Any, Final
 from phonesearch.candidate.config import Activation, Candidate, FfnType, candidate_id
 from phonesearch.candidate.count import total_parameters
 from phonesearch.files import write_text, write_yaml
-from phonesearch.trainer_export.limits import Limit, require_within
+from phonesearch.trainer_export.limits import (
+    ONE_BIAS_SWITCH,
+    WHOLE_ROPE_THETA,
+    Limit,
+    require_within,
+)
 from phonesearch.trainer_export.request import ExportRequest
 from phonesearch.trainer_export.shape import heading
 from phonesearch.trainer_export.training_notes import write_training_notes
@@ -66,17 +71,8 @@ LIMITS: Final = (
         lambda c: (c.ffn_type, c.hidden_act) in MLP_CLASSES,
         "it has silu and gelu where `ffn_type` is gated, and gelu alone where it is plain",
     ),
-    Limit(
-        "attention_out_bias",
-        lambda c: c.attention_out_bias == c.mlp_bias,
-        "one switch there stands for this and `mlp_bias`",
-    ),
-    Limit(
-        "attention_bias",
-        lambda c: c.attention_bias or not c.mlp_bias,
-        "it cannot be without one where `mlp_bias` is true",
-    ),
-    Limit("rope_theta", lambda c: c.rope_theta == int(c.rope_theta), "a whole number there"),
+    *ONE_BIAS_SWITCH,
+    WHOLE_ROPE_THETA,
 )
 
 
