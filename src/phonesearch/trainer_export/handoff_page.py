@@ -120,7 +120,7 @@ def _tried_table(tried: Sequence[Tried]) -> str:
 
 def _untried(tried: Sequence[Tried]) -> str:
     without = [target for target in TARGETS if target not in {one.target for one in tried}]
-    short = dict.fromkeys(without, "not tried with anything that reads it") | SHORT_OF
+    short = {**dict.fromkeys(without, "not tried with anything that reads it"), **SHORT_OF}
     rows = ((f"`{target}`", why) for target, why in short.items())
     return f"Nothing ran on a phone or a GPU. Besides:\n\n{_table([('target', 'not done'), *rows])}"
 
