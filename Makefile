@@ -12,7 +12,10 @@ RUN_ARGS ?= --device snapdragon8gen3 --budget 1.5B
 PIP_ARGS ?=
 PIP = -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: run test lint unit trainers llama-cpp profiles accuracy proxy-page handoff clean
+# what this machine needs no device for
+TESTS = not gpu and not phone and not network
+
+.PHONY: run test lint unit trainers llama-cpp executorch profiles accuracy proxy-page handoff clean
 
 run: .venv/.installed
 	@if [ -f $(OUT)/settings.yaml ]; then \
@@ -34,10 +37,17 @@ unit: .venv-test/.installed
 	@for others in trainers llama-cpp; do \
 		$(MAKE) --no-print-directory $$others || echo "Going on without $$others: their tests skip."; \
 	done
-	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "not gpu and not phone and not network"
+	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "$(TESTS) and not executorch"
+	@if $(MAKE) --no-print-directory executorch; then \
+		.venv-executorch/bin/python -m pytest -n 2 -m executorch tests/trainer_export; \
+	elif [ -n "$$PHONESEARCH_NEED_ALL" ]; then exit 1; \
+	else echo "Went without ExecuTorch: its tests did not run."; fi
 
 # other people's trainers, for the tests that let them read what is exported for them
 trainers: .venv-trainers/.installed
+
+# ExecuTorch and torchao, for the tests that run what is exported for it
+executorch: .venv-executorch/.installed
 
 # llama.cpp, four minutes of one core, for the tests that let it read what is exported for it
 llama-cpp: .venv-test/.llama-cpp
@@ -53,13 +63,16 @@ accuracy: .venv-test/.installed
 proxy-page: .venv-test/.installed
 	.venv-test/bin/python -m phonesearch.report.proxy_page
 
-# docs/handoff.md, from what the tests of every export target see; needs trainers and llama-cpp
-handoff: .venv-test/.installed trainers llama-cpp
+# docs/handoff.md, from what the tests of every export target see; needs trainers,
+# llama-cpp and executorch
+handoff: .venv-test/.installed trainers llama-cpp executorch
 	rm -f docs/handoff/tried.jsonl
 	PHONESEARCH_NEED_ALL=1 PHONESEARCH_TRIED=$(CURDIR)/docs/handoff/tried.jsonl \
-		.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "slow or not slow" \
+		.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "not executorch" \
 		--deselect tests/trainer_export/test_handoff_page.py::test_the_committed_page_is_what_the_command_gives \
 		tests/trainer_export
+	PHONESEARCH_TRIED=$(CURDIR)/docs/handoff/tried.jsonl \
+		.venv-executorch/bin/python -m pytest -n 2 -m executorch tests/trainer_export
 	.venv-test/bin/python -m phonesearch.trainer_export.handoff_page --from docs/handoff/tried.jsonl
 	rm docs/handoff/tried.jsonl
 
@@ -98,5 +111,17 @@ TORCH = -c "import torch; print('torch==' + torch.__version__.split('+')[0])"
 	.venv-trainers/bin/python -m pip uninstall --quiet --yes torchvision
 	@touch $@
 
+# An environment of its own, since other packages behave otherwise where they find torchao, over
+# the libraries, and the phonesearch, of .venv-test.
+.venv-executorch/.installed: .venv-test/.installed
+	$(PYTHON) -m venv .venv-executorch
+	@echo "Installing ExecuTorch into .venv-executorch (a minute or two) ..."
+	echo "import site; site.addsitedir('$$(.venv-test/bin/python $(LIBRARIES))')" \
+		> "$$(.venv-executorch/bin/python $(LIBRARIES))/ours.pth"
+	.venv-test/bin/python $(TORCH) > .venv-executorch/constraints.txt
+	.venv-executorch/bin/python $(PIP) --constraint .venv-executorch/constraints.txt \
+		"phonesearch[executorch]"
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-test .venv-trainers build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-test .venv-trainers .venv-executorch build dist .mypy_cache .pytest_cache .ruff_cache

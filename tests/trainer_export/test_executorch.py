@@ -27,13 +27,6 @@ PROMPT = [5, 9, 77, 3, 200, 14, 68]
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@pytest.fixture
-def _runtime() -> None:
-    # Not installed in CI so far: transformers and others behave otherwise beside torchao.
-    if importlib.util.find_spec("executorch") is None:
-        pytest.skip("needs executorch: pip install 'phonesearch[executorch]'")
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -71,8 +64,7 @@ def _greedy(forward: Any, length: int) -> tuple[list[Tensor], list[int]]:
     return logits, tokens
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("_runtime")
+@pytest.mark.executorch
 @pytest.mark.parametrize(
     "change",
     [
@@ -119,8 +111,7 @@ def test_the_program_generates_what_torch_computes_with_the_same_rounding(
     )
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("_runtime")
+@pytest.mark.executorch
 def test_the_code_in_the_readme_runs(
     tiny: Candidate,
     tmp_path: Path,

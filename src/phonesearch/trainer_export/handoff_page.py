@@ -48,7 +48,7 @@ SHORT_OF: Final[Mapping[str, str]] = {
     "releases of transformers and many more",
     "llama-factory": "transformers read the model, LLaMA-Factory has not read `train.yaml`: it "
     "wants transformers up to 5.6 and a torch for CUDA",
-    "executorch": "the Python runtime on a computer; its tests are not run in CI yet",
+    "executorch": "the Python runtime on a computer, not its runner for Android",
 }
 """What was not done with a target, and why."""
 _LIMITS: Final[Mapping[str, Sequence[Limit]]] = {
