@@ -10,7 +10,9 @@ import pytest
 from trainer_python import export_each
 
 from phonesearch.candidate.config import Candidate, RopeScaling, candidate_id
+from phonesearch.trainer_export import recipe_values
 from phonesearch.trainer_export.base import TARGETS, export_to
+from phonesearch.trainer_export.recipe_values import config_recipe
 
 OTHER: dict[str, Any] = {
     "vocab_size": 512,
@@ -44,6 +46,13 @@ def _written(folder: Path, candidate: Candidate) -> bytes:
     files = sorted(path for path in folder.iterdir() if path.name not in FOR_PEOPLE)
     content = b"".join(path.read_bytes() for path in files)
     return content.replace(candidate_id(candidate).encode(), b"")
+
+
+@pytest.fixture(autouse=True)
+def _same_recipe(tiny: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe differs with every parameter; here a difference is to come from the field."""
+    recipe = config_recipe(tiny)
+    monkeypatch.setattr(recipe_values, "config_recipe", lambda _: recipe)
 
 
 def test_every_field_of_a_candidate_has_another_value_here() -> None:

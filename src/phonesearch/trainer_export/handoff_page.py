@@ -30,7 +30,7 @@ WRITTEN: Final[Mapping[str, str]] = {
     "hf": "`config.json`, `generation_config.json`, tokenizer; trained by `run_clm.py`, `Trainer`",
     "litgpt": "`pretrain.yaml`, `model_config.yaml`, tokenizer; `litgpt pretrain`",
     "torchtitan": "`candidate.py`, a model and its trainer config; `torchrun`",
-    "megatron": "`model.args` for Megatron-LM's `pretrain_gpt.py`",
+    "megatron": "`model.args`, `train.args` for Megatron-LM's `pretrain_gpt.py`",
     "axolotl": "the folder of `hf` and `axolotl.yaml`",
     "llama-factory": "the folder of `hf`, `train.yaml`, `dataset_info.json`",
     "onnx": "`model.onnx` with int4 weights, `genai_config.json`, tokenizer",
@@ -43,7 +43,7 @@ WRITTEN: Final[Mapping[str, str]] = {
 SHORT_OF: Final[Mapping[str, str]] = {
     "torchtitan": "no training: its attention, FlexAttention, has no backward pass on a CPU",
     "megatron": "Megatron Core read the values, Megatron-LM's own argument parser has not read "
-    "`model.args`: it is no package; no training, which needs CUDA",
+    "either file: it is no package; no training, which needs CUDA",
     "axolotl": "transformers read the model, axolotl has not read `axolotl.yaml`: it pins other "
     "releases of transformers and many more",
     "llama-factory": "transformers read the model, LLaMA-Factory has not read `train.yaml`: it "

@@ -13,29 +13,41 @@ from typing import Any, Final
 from phonesearch.files import write_json, write_text, write_yaml
 from phonesearch.trainer_export.hf import HuggingFace
 from phonesearch.trainer_export.limits import require_within
+from phonesearch.trainer_export.recipe_values import in_their_words, recipe_sentences
 from phonesearch.trainer_export.request import ExportRequest
 from phonesearch.trainer_export.shape import heading
 
-CONTEXT: Final = "max_position_embeddings"
-"""Stands, in a table, for the number of positions of the candidate."""
 AXOLOTL: Final[dict[str, Any]] = {
     "base_model": ".",
     "reinit_weights": True,
     "datasets": [{"path": "train.txt", "ds_type": "text", "type": "completion", "field": "text"}],
     "dataset_prepared_path": "prepared",
-    "sequence_len": CONTEXT,
     "sample_packing": False,
-    "micro_batch_size": 4,
-    "gradient_accumulation_steps": 8,
-    "num_epochs": 1,
     "optimizer": "adamw_torch",
     "lr_scheduler": "cosine",
-    "learning_rate": 6e-4,
-    "warmup_steps": 200,
     "bf16": "auto",
     "output_dir": "trained",
 }
 """Source: `utils/schemas/config.py` of axolotl 0.19.0; `reinit_weights` starts from fresh ones."""
+AXOLOTL_RECIPE: Final = {
+    "context_length": "sequence_len",
+    "micro_batch_sequences": "micro_batch_size",
+    "accumulation_steps": "gradient_accumulation_steps",
+    "num_steps": "max_steps",
+    "peak_lr": "learning_rate",
+    "final_lr_ratio": "cosine_min_lr_ratio",
+    "warmup_steps": "warmup_steps",
+    "adam_beta1": "adam_beta1",
+    "adam_beta2": "adam_beta2",
+    "adam_eps": "adam_epsilon",
+    "weight_decay": "weight_decay",
+    "gradient_clip_norm": "max_grad_norm",
+}
+"""Our value of a recipe and axolotl's option.
+
+Source: `utils/schemas/training.py` and `config.py` of axolotl 0.19.0; what the ratio does is in
+`core/trainers/mixins/scheduler.py`.
+"""
 LLAMA_FACTORY: Final[dict[str, Any]] = {
     "model_name_or_path": ".",
     "train_from_scratch": True,
@@ -44,18 +56,32 @@ LLAMA_FACTORY: Final[dict[str, Any]] = {
     "finetuning_type": "full",
     "dataset": "text",
     "dataset_dir": ".",
-    "cutoff_len": CONTEXT,
     "packing": True,
-    "per_device_train_batch_size": 4,
-    "gradient_accumulation_steps": 8,
-    "num_train_epochs": 1.0,
-    "learning_rate": 6e-4,
-    "lr_scheduler_type": "cosine",
-    "warmup_steps": 200,
+    "optim": "adamw_torch",
+    "lr_scheduler_type": "cosine_with_min_lr",
     "bf16": True,
     "output_dir": "trained",
 }
 """Source: `hparams` of llamafactory 0.9.5; `train_from_scratch` starts from fresh weights."""
+LLAMA_FACTORY_RECIPE: Final = {
+    "context_length": "cutoff_len",
+    "micro_batch_sequences": "per_device_train_batch_size",
+    "accumulation_steps": "gradient_accumulation_steps",
+    "num_steps": "max_steps",
+    "peak_lr": "learning_rate",
+    "final_lr_ratio": "lr_scheduler_kwargs.min_lr_rate",
+    "warmup_steps": "warmup_steps",
+    "adam_beta1": "adam_beta1",
+    "adam_beta2": "adam_beta2",
+    "adam_eps": "adam_epsilon",
+    "weight_decay": "weight_decay",
+    "gradient_clip_norm": "max_grad_norm",
+}
+"""Our value of a recipe and LLaMA-Factory's option.
+
+Source: `hparams/data_args.py` of llamafactory 0.9.5 for the length; the others are
+`TrainingArguments` of transformers, which it extends.
+"""
 DATASET_INFO: Final = {"text": {"file_name": "train.txt", "columns": {"prompt": "text"}}}
 """`dataset_info.json`, by which LLaMA-Factory finds the text."""
 
@@ -70,6 +96,11 @@ class HuggingFaceTrainer:
     """Release that the table was read from."""
     config_file: str
     config: Mapping[str, Any]
+    """What is the same for every candidate."""
+    recipe: Mapping[str, str]
+    """Our value of a recipe and the name of it there."""
+    text: str
+    """Sentence on what becomes of text that is not as long as the recipe."""
     command: str
     install: str
     dataset_info: Mapping[str, Any] | None = None
@@ -86,17 +117,18 @@ class HuggingFaceTrainer:
     def write(self, request: ExportRequest, folder: Path) -> None:
         """Write all files into `folder`."""
         HuggingFace().write(request, folder)
-        context = request.candidate.max_position_embeddings
-        config = {key: context if value == CONTEXT else value for key, value in self.config.items()}
+        config = in_their_words(request.candidate, self.recipe, fixed=self.config)
         write_yaml(folder / self.config_file, config)
         if self.dataset_info is not None:
             write_json(folder / "dataset_info.json", self.dataset_info)
         given = request.tokenizer is not None
+        where = f"`{self.config_file}`"
         readme = heading(request.candidate, trainer=f"{self.name} {self.version}") + _README.format(
             config=self.config_file,
             install=self.install,
             command=self.command,
             note="" if given else _TOKENIZER.format(request.candidate.vocab_size),
+            recipe=recipe_sentences(request.candidate, where=where, not_set=self.text),
         )
         write_text(folder / "README.md", readme)
 
@@ -106,6 +138,9 @@ AXOLOTL_TRAINER: Final = HuggingFaceTrainer(
     version="0.19.0",
     config_file="axolotl.yaml",
     config=AXOLOTL,
+    recipe=AXOLOTL_RECIPE,
+    text="A line of `train.txt` is a\nsequence or, if longer, several, and none is filled up: "
+    "short lines make steps of fewer tokens. A\nshorter text is read again.",
     command="axolotl train axolotl.yaml",
     install="pip install axolotl==0.19.0",
 )
@@ -114,6 +149,8 @@ LLAMA_FACTORY_TRAINER: Final = HuggingFaceTrainer(
     version="0.9.5",
     config_file="train.yaml",
     config=LLAMA_FACTORY,
+    recipe=LLAMA_FACTORY_RECIPE,
+    text="A shorter text is read again.",
     command="llamafactory-cli train train.yaml",
     install="pip install llamafactory==0.9.5",
     dataset_info=DATASET_INFO,
@@ -129,7 +166,8 @@ Train it, in this folder, on the text in a file `train.txt`:
 {install}
 {command}
 ```
-{note}"""
+{note}
+{recipe}"""
 _TOKENIZER = """
 It needs a tokenizer: put a `tokenizer.json` with at most {:,} ids, and the
 `tokenizer_config.json` that goes with it, into this folder.

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from phonesearch.candidate.config import Activation, Candidate, FfnType, candidate_id
-from phonesearch.candidate.count import total_parameters
 from phonesearch.files import write_text, write_yaml
 from phonesearch.trainer_export.limits import (
     ONE_BIAS_SWITCH,
@@ -14,6 +13,7 @@ from phonesearch.trainer_export.limits import (
     Limit,
     require_within,
 )
+from phonesearch.trainer_export.recipe_values import in_their_words, recipe_sentences
 from phonesearch.trainer_export.request import ExportRequest
 from phonesearch.trainer_export.shape import heading
 from phonesearch.trainer_export.training_notes import write_training_notes
@@ -65,6 +65,24 @@ ROPE_SCALING_FIELDS: Final = {
     "high_freq_factor": "high_freq_factor",
     "original_max_position_embeddings": "original_max_seq_len",
 }
+RECIPE: Final = {
+    "peak_lr": "optimizer.init_args.lr",
+    "adam_betas": "optimizer.init_args.betas",
+    "adam_eps": "optimizer.init_args.eps",
+    "weight_decay": "optimizer.init_args.weight_decay",
+    "batch_sequences": "train.global_batch_size",
+    "micro_batch_sequences": "train.micro_batch_size",
+    "context_length": "train.max_seq_length",
+    "tokens": "train.max_tokens",
+    "warmup_steps": "train.lr_warmup_steps",
+    "final_lr": "train.min_lr",
+    "gradient_clip_norm": "train.max_norm",
+}
+"""Our value of a recipe and the place of it in `pretrain.yaml`. The schedule is always cosine.
+
+Source: `litgpt/args.py`, `get_lr` of `litgpt/pretrain.py` and `instantiate_torch_optimizer` of
+`litgpt/utils.py`, litgpt 0.5.13.
+"""
 LIMITS: Final = (
     Limit(
         "hidden_act",
@@ -97,7 +115,11 @@ class LitGPT:
         if request.tokenizer is not None:
             pretrain["tokenizer_dir"] = "."
             request.tokenizer.copy_to(folder)
-        pretrain["train"] = {"tie_embeddings": candidate.tie_word_embeddings}
+        fixed = {
+            "optimizer.class_path": "torch.optim.AdamW",
+            "train.tie_embeddings": candidate.tie_word_embeddings,
+        }
+        pretrain |= in_their_words(candidate, RECIPE, fixed=fixed)
         write_yaml(folder / "pretrain.yaml", pretrain)
         write_training_notes(candidate, folder)
         write_text(folder / "README.md", _readme(request))
@@ -129,7 +151,7 @@ def _readme(request: ExportRequest) -> str:
         version=VERSION,
         tokenizer="" if request.tokenizer is not None else "--tokenizer_dir TOKENIZER ",
         note="" if request.tokenizer is not None else _TOKENIZER.format(candidate.vocab_size),
-        tokens=20 * total_parameters(candidate),
+        recipe=recipe_sentences(candidate, where="`pretrain.yaml`"),
         tied=_TIED if candidate.tie_word_embeddings else "",
     )
 
@@ -142,11 +164,10 @@ Train it, in this folder, on the `*.txt` files, two or more, of a folder `text`:
 ```shell
 pip install 'litgpt[extra]=={version}'
 litgpt pretrain --config pretrain.yaml {tokenizer}--out_dir trained \\
-    --data TextFiles --data.train_data_path text --train.max_tokens {tokens}
+    --data TextFiles --data.train_data_path text
 ```
 {note}
-That is 20 tokens a parameter; without `--train.max_tokens` litgpt trains on 3 trillion.
-{tied}"""
+{recipe}{tied}"""
 _TOKENIZER = """
 Replace `TOKENIZER` by a folder with the `tokenizer.json` of a tokenizer with at most {:,} ids.
 """

@@ -13,6 +13,7 @@ from phonesearch.trainer_export.limits import (
     Limit,
     require_within,
 )
+from phonesearch.trainer_export.recipe_values import recipe_sentences, recipe_values
 from phonesearch.trainer_export.request import ExportRequest
 from phonesearch.trainer_export.shape import heading
 from phonesearch.trainer_export.training_notes import write_training_notes
@@ -50,6 +51,27 @@ FIXED: Final = (
     "--no-bias-gelu-fusion",
 )
 """What every candidate has. The fused gelu is the tanh approximation, ours is exact."""
+RECIPE: Final = {
+    "context_length": "--seq-length",
+    "micro_batch_sequences": "--micro-batch-size",
+    "batch_sequences": "--global-batch-size",
+    "num_steps": "--train-iters",
+    "peak_lr": "--lr",
+    "final_lr": "--min-lr",
+    "warmup_steps": "--lr-warmup-iters",
+    "adam_beta1": "--adam-beta1",
+    "adam_beta2": "--adam-beta2",
+    "adam_eps": "--adam-eps",
+    "weight_decay": "--weight-decay",
+    "gradient_clip_norm": "--clip-grad",
+}
+"""Our value of a recipe and the argument that takes it.
+
+Source: `_add_training_args`, `_add_learning_rate_args` and `_add_regularization_args`, in the same
+file at the same commit.
+"""
+SCHEDULE: Final = ("--optimizer adam", "--lr-decay-style cosine")
+"""Adam there is AdamW, and the cosine ends at the last iteration. Source: as `RECIPE`."""
 LLAMA3: Final = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
@@ -84,7 +106,7 @@ LIMITS: Final = (
 
 
 class Megatron:
-    """`model.args`, `README.md`; tokenizer where given."""
+    """`model.args`, `train.args`, `README.md`; tokenizer where given."""
 
     def check(self, request: ExportRequest) -> None:
         """Refuse what Megatron-LM has no argument for.
@@ -97,6 +119,7 @@ class Megatron:
     def write(self, request: ExportRequest, folder: Path) -> None:
         """Write all files into `folder`."""
         write_text(folder / "model.args", "\n".join(arguments(request.candidate)) + "\n")
+        write_text(folder / "train.args", "\n".join(training_arguments(request.candidate)) + "\n")
         write_training_notes(request.candidate, folder)
         write_text(folder / "README.md", _readme(request))
         if request.tokenizer is not None:
@@ -126,32 +149,37 @@ def arguments(candidate: Candidate) -> list[str]:
     return found
 
 
+def training_arguments(candidate: Candidate) -> list[str]:
+    """Arguments of the recipe, one a line."""
+    values = recipe_values(candidate)
+    return [*(f"{theirs} {values[ours]}" for ours, theirs in RECIPE.items()), *SCHEDULE]
+
+
 def _readme(request: ExportRequest) -> str:
     given = request.tokenizer is not None
     candidate = request.candidate
     return heading(candidate, trainer=f"Megatron-LM, core {VERSION}") + _README.format(
         tokenizer="." if given else "TOKENIZER",
         note="" if given else _TOKENIZER.format(candidate.vocab_size),
-        context=candidate.max_position_embeddings,
+        recipe=recipe_sentences(candidate, where="`train.args`"),
         vocabulary=candidate.vocab_size,
     )
 
 
 _README = """\
 There are no weights here: a training starts from fresh ones. `model.args` holds all of the
-architecture and nothing else.
+architecture and nothing else, `train.args` the training.
 
 Train it, in this folder, with `pretrain_gpt.py` of Megatron-LM on one GPU; `DATA` is what its
 `tools/preprocess_data.py` made of your text with the same tokenizer:
 
 ```shell
-torchrun --nproc_per_node 1 PATH/TO/Megatron-LM/pretrain_gpt.py $(cat model.args) \\
+torchrun --nproc_per_node 1 PATH/TO/Megatron-LM/pretrain_gpt.py $(cat model.args train.args) \\
     --tokenizer-type HuggingFaceTokenizer --tokenizer-model {tokenizer} --data-path DATA \\
-    --seq-length {context} --micro-batch-size 4 --global-batch-size 512 --train-iters 10000 \\
-    --lr 6e-4 --min-lr 6e-5 --lr-decay-style cosine --lr-warmup-iters 200 --bf16 \\
-    --save trained --save-interval 1000
+    --bf16 --save trained --save-interval 1000
 ```
 {note}
+{recipe}
 With `--tensor-model-parallel-size T`, divide `--make-vocab-size-divisible-by` in `model.args` by T:
 Megatron-LM multiplies the two, and the table is to have {vocabulary} rows.
 """

@@ -9,6 +9,7 @@ from phonesearch import __version__
 from phonesearch.candidate.config import Activation, Candidate, candidate_id
 from phonesearch.files import write_text
 from phonesearch.trainer_export.limits import Limit, require_within
+from phonesearch.trainer_export.recipe_values import recipe_sentences, recipe_values
 from phonesearch.trainer_export.request import ExportRequest
 from phonesearch.trainer_export.shape import heading
 from phonesearch.trainer_export.torchtitan_module import MODULE
@@ -44,6 +45,22 @@ ACTIVATIONS: Final[dict[Activation, str]] = {
     "relu2": "F.relu(x).square()",
 }
 """torchtitan's own feed-forward network has silu alone, so the module brings its own."""
+RECIPE: Final = {
+    "peak_lr": "PEAK_LR",
+    "final_lr_ratio": "MIN_LR_FACTOR",
+    "warmup_steps": "WARMUP_STEPS",
+    "num_steps": "STEPS",
+    "batch_sequences": "GLOBAL_BATCH_SIZE",
+    "micro_batch_sequences": "LOCAL_BATCH_SIZE",
+    "adam_betas": "BETAS",
+    "adam_eps": "EPS",
+    "weight_decay": "WEIGHT_DECAY",
+    "gradient_clip_norm": "MAX_NORM",
+}
+"""Our value of a recipe and the constant of the written module that `train()` takes it from.
+
+Source: `TrainingConfig`, `LRSchedulersContainer.Config`, `default_adamw` of torchtitan 0.3.0.
+"""
 LIMITS: Final = (
     Limit(
         "sliding_window",
@@ -81,11 +98,14 @@ class TorchTitan:
 def _module(candidate: Candidate) -> str:
     numbers = {theirs: getattr(candidate, ours) for ours, theirs in FIELDS.items()}
     numbers["GATED"] = candidate.ffn_type == "gated"
+    values = recipe_values(candidate)
+    recipe = {theirs: values[ours] for ours, theirs in RECIPE.items()}
     return MODULE.format(
         name=candidate_id(candidate),
         version=VERSION,
         phonesearch=__version__,
         numbers="\n".join(f"{name} = {value!r}" for name, value in numbers.items()),
+        recipe="\n".join(f"{name} = {value!r}" for name, value in recipe.items()),
         activation=ACTIVATIONS[candidate.hidden_act],
     )
 
@@ -95,8 +115,9 @@ def _readme(request: ExportRequest) -> str:
     vocab_size = request.candidate.vocab_size
     return heading(request.candidate, trainer=f"torchtitan {VERSION}") + _README.format(
         version=VERSION,
-        tokenizer="" if given else "--hf_assets_path TOKENIZER ",
+        tokenizer="" if given else " \\\n    --hf_assets_path TOKENIZER",
         note="" if given else _TOKENIZER.format(vocab_size),
+        recipe=recipe_sentences(request.candidate, where="`candidate.py`"),
     )
 
 
@@ -117,10 +138,10 @@ from the hub:
 
 ```shell
 pip install torchtitan=={version}
-torchrun --nproc_per_node 1 -m torchtitan.train --module candidate --config train \\
-    {tokenizer}--training.steps 10000
+torchrun --nproc_per_node 1 -m torchtitan.train --module candidate --config train{tokenizer}
 ```
-{note}"""
+{note}
+{recipe}"""
 _TOKENIZER = """
 Replace `TOKENIZER` by a folder with the `tokenizer.json` of a tokenizer with at most {:,} ids.
 """

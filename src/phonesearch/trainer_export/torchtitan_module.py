@@ -44,6 +44,9 @@ from torchtitan.trainer import Trainer
 
 {numbers}
 
+# The recipe of the first column of TRAINING.md.
+{recipe}
+
 STD = 0.02
 RESIDUAL_STD = STD / (2 * N_LAYERS) ** 0.5  # of what writes to the residual stream (GPT-2)
 
@@ -157,9 +160,17 @@ def train() -> Trainer.Config:
             loss_fn=CrossEntropyLoss.Config(global_vocab_size=VOCAB_SIZE)
         ),
         dataloader=HuggingFaceTextDataLoader.Config(dataset="c4"),
-        optimizer=default_adamw(lr=8e-4),
-        lr_scheduler=LRSchedulersContainer.Config(warmup_steps=200),
-        training=TrainingConfig(seq_len=MAX_SEQ_LEN),
+        optimizer=default_adamw(lr=PEAK_LR, betas=BETAS, eps=EPS, weight_decay=WEIGHT_DECAY),
+        lr_scheduler=LRSchedulersContainer.Config(
+            warmup_steps=WARMUP_STEPS, decay_type="cosine", min_lr_factor=MIN_LR_FACTOR
+        ),
+        training=TrainingConfig(
+            local_batch_size=LOCAL_BATCH_SIZE,
+            global_batch_size=GLOBAL_BATCH_SIZE,
+            seq_len=MAX_SEQ_LEN,
+            max_norm=MAX_NORM,
+            steps=STEPS,
+        ),
         metrics=MetricsProcessor.Config(log_freq=10),
         checkpoint=CheckpointManager.Config(enable=True, interval=1000),
         activation_checkpoint=SelectiveAC.Config(),

@@ -47,6 +47,8 @@ _LEAST_WARMUP_STEPS: Final = 500
 """Source: as the weight decay."""
 _WARMUP_SHARE: Final = 0.01
 """Of all steps, where that is more. Assumption."""
+_MOST_MICRO_BATCH: Final = 8
+"""Sequences that go through a GPU at once in a config, at most. Assumption."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,17 @@ class TrainingRecipe:
     def num_steps(self) -> int:
         """Optimiser steps."""
         return max(1, self.tokens // self.batch_tokens)
+
+    @property
+    def micro_batch_sequences(self) -> int:
+        """Sequences that go through one GPU at once: a divisor of the batch, so that none is
+        rounded; 1 where it has no other."""
+        return max(n for n in range(1, _MOST_MICRO_BATCH + 1) if self.batch_sequences % n == 0)
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Micro-batches a step on one GPU."""
+        return self.batch_sequences // self.micro_batch_sequences
 
 
 def training_recipes(candidate: Candidate) -> tuple[TrainingRecipe, ...]:

@@ -3,6 +3,7 @@
     python torchtitan_model.py count FOLDER...     parameters of each, as JSON
     python torchtitan_model.py logits FOLDER...    FOLDER/given.pt's ids and weights to logits.pt
     python torchtitan_model.py start FOLDER        loss of the fresh model that its config makes
+    python torchtitan_model.py recipe FOLDER       what its config trains with, as JSON
 
 Training takes a GPU: its loop falls back to CUDA (`torchtitan.tools.utils.get_device_info`), and
 FlexAttention, its attention of language models, has no backward pass on a CPU.
@@ -54,6 +55,30 @@ def compare(folder: Path) -> None:
         torch.save(logits(model, given["ids"]), folder / "logits.pt")
 
 
+def recipe(folder: Path) -> dict[str, object]:
+    """By our names; the learning rates are those that torchtitan's own schedule comes to."""
+    sys.path.insert(0, str(folder))
+    config = ConfigManager().parse_args(["--module", "candidate", "--config", "train"])
+    training, (group,) = config.training, config.optimizer.param_groups
+    adam = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], **group.optimizer_kwargs)
+    schedule = config.lr_scheduler.build(optimizers=[adam], training_steps=training.steps)
+    factor = schedule.schedulers[0].lr_lambdas[0]
+    return {
+        "optimizer": group.optimizer_name,
+        "context_length": training.seq_len,
+        "batch_sequences": training.global_batch_size,
+        "micro_batch_sequences": training.local_batch_size,
+        "num_steps": training.steps,
+        "warmup_steps": config.lr_scheduler.warmup_steps,
+        "peak_lr": adam.defaults["lr"] * max(map(factor, range(training.steps))),
+        "final_lr": adam.defaults["lr"] * factor(training.steps),
+        "adam_betas": adam.defaults["betas"],
+        "adam_eps": adam.defaults["eps"],
+        "weight_decay": adam.defaults["weight_decay"],
+        "gradient_clip_norm": training.max_norm,
+    }
+
+
 def start(folder: Path) -> float:
     sys.path.insert(0, str(folder))
     config = ConfigManager().parse_args(
@@ -79,5 +104,7 @@ if __name__ == "__main__":
     elif sys.argv[1] == "logits":
         for folder in folders:
             compare(folder)
+    elif sys.argv[1] == "recipe":
+        print(json.dumps(recipe(folders[0])))
     else:
         print(json.dumps(start(folders[0])))
