@@ -23,6 +23,7 @@ NOT_EXPRESSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "litgpt": ({"hidden_act": "relu2"}, "litgpt cannot express.*`hidden_act` relu2 "),
     "torchtitan": ({"sliding_window": 5}, "torchtitan cannot express.*`sliding_window` 5 "),
     "megatron": ({"hidden_act": "gelu"}, "Megatron-LM cannot express.*`hidden_act` gelu "),
+    "nanotron": ({"ffn_type": "plain"}, "nanotron cannot express.*`ffn_type` plain "),
     "axolotl": ({"attention_out_bias": True}, "transformers cannot.*`attention_out_bias` True"),
     "llama-factory": ({"mlp_bias": True, "qk_norm": True}, "transformers cannot.*`mlp_bias` True"),
     **dict.fromkeys(GGUF_TARGETS, ({"hidden_act": "gelu"}, "`hidden_act` gelu.*tanh")),

@@ -128,7 +128,28 @@ def read_llama_factory(folder: Path) -> dict[str, Any]:
     }
 
 
+def read_nanotron(folder: Path) -> dict[str, Any]:
+    config = read_yaml(folder / "nanotron.yaml")
+    tokens, optimizer = config["tokens"], config["optimizer"]
+    adam, schedule = optimizer["optimizer_factory"], optimizer["learning_rate_scheduler"]
+    assert (adam["name"], schedule["lr_decay_style"]) == ("adamW", "cosine")
+    return {
+        "context_length": tokens["sequence_length"],
+        "batch_sequences": tokens["micro_batch_size"] * tokens["batch_accumulation_per_replica"],
+        "num_steps": tokens["train_steps"],
+        "warmup_steps": schedule["lr_warmup_steps"],
+        "peak_lr": schedule["learning_rate"],
+        "final_lr": schedule["min_decay_lr"],
+        "adam_beta1": adam["adam_beta1"],
+        "adam_beta2": adam["adam_beta2"],
+        "adam_eps": adam["adam_eps"],
+        "weight_decay": optimizer["weight_decay"],
+        "gradient_clip_norm": optimizer["clip_grad"],
+    }
+
+
 READERS = {
+    "nanotron": read_nanotron,
     "litgpt": read_litgpt,
     "megatron": read_megatron,
     "axolotl": read_axolotl,

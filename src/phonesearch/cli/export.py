@@ -20,9 +20,10 @@ def export(
         str,
         typer.Option(
             help="For trainers: `hf` (transformers), `litgpt`, `torchtitan`, `megatron`, "
-            "`axolotl`, `llama-factory`, each with a recipe for the final training. For runtimes: "
-            "`onnx`, the int4 package that onnxruntime-genai runs; `gguf`, `gguf-q8_0`, "
-            "`gguf-f32` for llama.cpp; `executorch`; with random weights, or those of --weights."
+            "`nanotron`, `axolotl`, `llama-factory`, each with a recipe for the final training. "
+            "For runtimes: `onnx`, the int4 package that onnxruntime-genai runs; `gguf`, "
+            "`gguf-q8_0`, `gguf-f32` for llama.cpp; `executorch`; with random "
+            "weights, or those of --weights."
         ),
     ],
     trial: Annotated[int | None, typer.Option(min=0, help="Number of the trial.")] = None,

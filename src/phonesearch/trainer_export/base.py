@@ -17,6 +17,7 @@ from phonesearch.trainer_export.hf import HuggingFace
 from phonesearch.trainer_export.hf_trainers import AXOLOTL_TRAINER, LLAMA_FACTORY_TRAINER
 from phonesearch.trainer_export.litgpt import LitGPT
 from phonesearch.trainer_export.megatron import Megatron
+from phonesearch.trainer_export.nanotron import Nanotron
 from phonesearch.trainer_export.request import ExportRequest, TrainerExporter
 from phonesearch.trainer_export.tokenizer import read_tokenizer
 from phonesearch.trainer_export.torchtitan import TorchTitan
@@ -30,6 +31,7 @@ TARGETS: Final[dict[str, TrainerExporter]] = {
     "litgpt": LitGPT(),
     "torchtitan": TorchTitan(),
     "megatron": Megatron(),
+    "nanotron": Nanotron(),
     "axolotl": AXOLOTL_TRAINER,
     "llama-factory": LLAMA_FACTORY_TRAINER,
     **GGUF_TARGETS,

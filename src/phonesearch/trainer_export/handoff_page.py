@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Final
 
 from phonesearch.files import read_text, structure, write_json, write_text
-from phonesearch.trainer_export import executorch, gguf_names, litgpt, megatron, torchtitan
+from phonesearch.trainer_export import (
+    executorch,
+    gguf_names,
+    litgpt,
+    megatron,
+    nanotron,
+    torchtitan,
+)
 from phonesearch.trainer_export.base import TARGETS
 from phonesearch.trainer_export.limits import Limit
 
@@ -31,6 +38,7 @@ WRITTEN: Final[Mapping[str, str]] = {
     "litgpt": "`pretrain.yaml`, `model_config.yaml`, tokenizer; `litgpt pretrain`",
     "torchtitan": "`candidate.py`, a model and its trainer config; `torchrun`",
     "megatron": "`model.args`, `train.args` for Megatron-LM's `pretrain_gpt.py`",
+    "nanotron": "`nanotron.yaml`, tokenizer; `run_train.py` of its checkout",
     "axolotl": "the folder of `hf` and `axolotl.yaml`",
     "llama-factory": "the folder of `hf`, `train.yaml`, `dataset_info.json`",
     "onnx": "`model.onnx` with int4 weights, `genai_config.json`, tokenizer",
@@ -44,6 +52,8 @@ SHORT_OF: Final[Mapping[str, str]] = {
     "torchtitan": "no training: its attention, FlexAttention, has no backward pass on a CPU",
     "megatron": "Megatron Core read the values, Megatron-LM's own argument parser has not read "
     "either file: it is no package; no training, which needs CUDA",
+    "nanotron": "its parser has not read `nanotron.yaml`, which is held against a table of its "
+    "fields: the package on PyPI, 0.4, cannot be imported; no training, which needs CUDA",
     "axolotl": "transformers read the model, axolotl has not read `axolotl.yaml`: it pins other "
     "releases of transformers and many more",
     "llama-factory": "transformers read the model, LLaMA-Factory has not read `train.yaml`: it "
@@ -55,6 +65,7 @@ _LIMITS: Final[Mapping[str, Sequence[Limit]]] = {
     "litgpt": litgpt.LIMITS,
     "torchtitan": torchtitan.LIMITS,
     "megatron": megatron.LIMITS,
+    "nanotron": nanotron.LIMITS,
 }
 
 
