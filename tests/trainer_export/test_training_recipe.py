@@ -34,12 +34,12 @@ PHONELM = Candidate(
 def test_rates_and_batches_are_those_of_the_law() -> None:
     """N = 1,492,764,160: N^-0.713 = e^(-0.713 x 21.1240) = 2.8768e-7; D = 1e11: D^0.307 = 2,382.6,
     so 1.79 x 2.8768e-7 x 2,382.6 = 1.2269e-3. D^0.571 = 1,909,900; x 0.58 = 1,107,700 tokens,
-    540.9 sequences of 2,048."""
+    540.9 sequences of 2,048, to the next 8."""
     assert non_embedding_parameters(PHONELM) == 1_492_764_160
     found = chinchilla_recipe(PHONELM, tokens=10**11)
     assert found.peak_lr == pytest.approx(1.2269e-3, rel=1e-4)
-    assert found.batch_sequences == 541
-    assert found.num_steps == 10**11 // (541 * 2048)
+    assert found.batch_sequences == 544
+    assert found.num_steps == 10**11 // (544 * 2048)
     assert found.warmup_steps == round(0.01 * found.num_steps)
 
 
@@ -72,6 +72,15 @@ def test_both_lengths_are_written_with_their_sources(tmp_path: Path) -> None:
     for source in ("2503.04715", "2203.15556", "2411.05046", "2204.02311", "assuming 40%"):
         assert source in text
     assert f"{training_recipes(PHONELM)[1].h100_hours:,.0f}" in text
+
+
+def test_a_batch_is_one_that_gpus_and_micro_batches_divide(tiny: Candidate) -> None:
+    for tokens in (10**4, 10**6, 10**8, 10**9):
+        found = chinchilla_recipe(tiny, tokens=tokens)
+        assert found.batch_sequences >= 1
+        if found.batch_sequences >= 8:
+            assert (found.batch_sequences % 8, found.micro_batch_sequences) == (0, 8)
+    assert chinchilla_recipe(tiny, tokens=1).batch_sequences == 1
 
 
 def test_a_training_of_no_tokens_is_refused() -> None:

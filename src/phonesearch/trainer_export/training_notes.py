@@ -104,7 +104,10 @@ _TOKENS: Final = (
     f"{CHINCHILLA_TOKENS_PER_PARAMETER:g} tokens a parameter, Hoffmann et al., arXiv 2203.15556; "
     f"{PHONELM_TOKENS_PER_PARAMETER:.0f}, PhoneLM, arXiv 2411.05046"
 )
-_STEP_LAW: Final = "0.58 D^0.571 tokens, Step Law, arXiv 2503.04715; beyond its range in the second"
+_STEP_LAW: Final = (
+    "0.58 D^0.571 tokens, Step Law, arXiv 2503.04715, to the next multiple of 8; beyond its range "
+    "in the second"
+)
 _WARMUP: Final = "500 as PhoneLM, or 1 % where that is more, at most a tenth: assumption"
 _HOURS: Final = (
     f"assuming {ASSUMED_UTILISATION:.0%} of {H100_PEAK_FLOP_PER_S / 1e12:.0f} TFLOP/s, "

@@ -43,6 +43,7 @@ GRADIENT_CLIP_NORM: Final = 1.0
 """Source: Touvron et al., Llama 2, arXiv 2307.09288, section 2.2."""
 FINAL_LR_RATIO: Final = 0.1
 """Cosine down to this share. Source: as the weight decay."""
+_BATCH_MULTIPLE: Final = 8
 _LEAST_WARMUP_STEPS: Final = 500
 """Source: as the weight decay."""
 _WARMUP_SHARE: Final = 0.01
@@ -176,7 +177,7 @@ def _recipe(
     if tokens < 1:
         raise TrainerExportError(f"A training needs at least 1 token, got {tokens:,}.")
     context = candidate.max_position_embeddings
-    batch = max(1, round(0.58 * tokens**0.571 / context))
+    batch = _batch_sequences(0.58 * tokens**0.571 / context)
     flop = training_flop(candidate, tokens=tokens)
     return TrainingRecipe(
         name=name,
@@ -191,6 +192,13 @@ def _recipe(
         flop=flop,
         h100_hours=flop / (H100_PEAK_FLOP_PER_S * ASSUMED_UTILISATION) / 3600,
     )
+
+
+def _batch_sequences(wanted: float) -> int:
+    """Nearest whole number, from 8 on of 8s: a prime would fit neither GPUs nor micro-batches."""
+    if wanted < _BATCH_MULTIPLE:
+        return max(1, round(wanted))
+    return _BATCH_MULTIPLE * round(wanted / _BATCH_MULTIPLE)
 
 
 def _warmup_steps(steps: int) -> int:
