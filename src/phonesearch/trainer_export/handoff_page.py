@@ -33,6 +33,7 @@ from phonesearch.trainer_export.limits import Limit
 
 PAGE: Final = Path("handoff.md")
 TRIED: Final = Path("handoff") / "tried.json"
+ROUNDING: Final = Path("handoff") / "rounding.json"
 WRITTEN: Final[Mapping[str, str]] = {
     "hf": "`config.json`, `generation_config.json`, tokenizer; trained by `run_clm.py`, `Trainer`",
     "litgpt": "`pretrain.yaml`, `model_config.yaml`, tokenizer; `litgpt pretrain`",
@@ -81,11 +82,37 @@ class Tried:
     result: str
 
 
-def page_text(tried: Sequence[Tried]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """One form of one trained model, and what held-out text costs it."""
+
+    form: str
+    runtime: str
+    bits_per_byte: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounding:
+    """What `benchmarks/int4_quality.py` wrote down."""
+
+    parameters: int
+    tokens: int
+    """That the model was trained on."""
+    windows: int
+    """Held out, of `context_length` tokens."""
+    context_length: int
+    corpus: str
+    command: str
+    rows: tuple[Scored, ...]
+    """The first is the checkpoint itself."""
+
+
+def page_text(tried: Sequence[Tried], rounding: Rounding) -> str:
     """The whole page, in Markdown.
 
     Args:
         tried: What was done; targets without any are said to have none.
+        rounding: What the forms of the weights cost.
     """
     return f"""# From a front to a trainer and back to a phone
 
@@ -109,6 +136,10 @@ package for `onnx` or `gguf` of it.
 {_tried_table(tried)}
 
 {_untried(tried)}
+
+## What rounding costs
+
+{_rounding_text(rounding)}
 
 ## What they cannot express
 
@@ -134,6 +165,28 @@ def _untried(tried: Sequence[Tried]) -> str:
     short = {**dict.fromkeys(without, "not tried with anything that reads it"), **SHORT_OF}
     rows = ((f"`{target}`", why) for target, why in short.items())
     return f"Nothing ran on a phone or a GPU. Besides:\n\n{_table([('target', 'not done'), *rows])}"
+
+
+def _rounding_text(rounding: Rounding) -> str:
+    before = rounding.rows[0].bits_per_byte
+    rows = (
+        (
+            one.form,
+            one.runtime,
+            f"{one.bits_per_byte:.4f}",
+            f"{(one.bits_per_byte / before - 1) * 100:+.2f} %",
+        )
+        for one in rounding.rows
+    )
+    return f"""One model of {rounding.parameters:,} parameters, exported for transformers, trained
+there on {rounding.tokens:,} tokens of the {rounding.corpus},
+brought back with `--weights`; {rounding.windows} held-out windows of {rounding.context_length}
+tokens, the same for all. Made by `{rounding.command}`.
+
+{_table([("weights", "run by", "bits per byte", "against the checkpoint"), *rows])}
+
+A model this small has short rows and was trained on little; what a checkpoint of your own loses,
+only its own evaluation can tell."""
 
 
 def _limit_rows() -> Iterable[Sequence[str]]:
@@ -167,6 +220,15 @@ def read_tried(path: Path) -> tuple[Tried, ...]:
     return tuple(structure(entry, Tried, path=path) for entry in json.loads(read_text(path)))
 
 
+def read_rounding(path: Path) -> Rounding:
+    """What was committed.
+
+    Raises:
+        InvalidFileError: If there is no such file, or it does not fit.
+    """
+    return structure(json.loads(read_text(path)), Rounding, path=path)
+
+
 def _take(lines: Path, target: Path) -> None:
     """Keep what tests wrote down, one entry for each thing done, in a fixed order."""
     found = {}
@@ -190,7 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     page = chosen.folder / PAGE
     if chosen.lines is not None:
         _take(chosen.lines, chosen.folder / TRIED)
-    text = page_text(read_tried(chosen.folder / TRIED)) + "\n"
+    rounding = read_rounding(chosen.folder / ROUNDING)
+    text = page_text(read_tried(chosen.folder / TRIED), rounding) + "\n"
     if not chosen.check:
         write_text(page, text)
         sys.stdout.write(f"wrote {page}\n")
