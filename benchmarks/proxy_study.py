@@ -219,7 +219,9 @@ def score(table: Path) -> None:
         inside = "" if one.held is None else f"{one.held:.0%}"
         print(f"{one.what:30} {one.overall:6.2f} {one.one_depth:10.2f} {inside:>20}")
     print(
-        f"truths: sd {found.truth_sd:.4f} log loss; two seeds differ by {found.seed_difference:.4f}"
+        f"truths: sd {found.truth_sd:.4f} log loss; two seeds differ by "
+        f"{found.seed_difference:.4f}; scatter over seeds alone lets nothing reach more than "
+        f"about {found.ceiling:.2f}"
     )
     print(
         f"effects are likeliest {found.transfer_scale:g} times their transfer_sd off the priors, "

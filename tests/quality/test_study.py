@@ -131,7 +131,51 @@ def test_trainings_short_of_the_transition_are_not_used() -> None:
     assert found.rankings[2].overall > 0.85
 
 
-def test_the_scales_that_made_the_losses_is_found_again() -> None:
+def test_an_order_of_the_text_that_is_better_for_all_changes_nothing() -> None:
+    """A second seed for some architectures, its losses those of the first times a factor."""
+    rows = study(3)
+    twice = [row for row in rows if int(row.name) < 15]
+
+    def with_second(factor: float) -> list[StudyRow]:
+        second = [
+            dataclasses.replace(row, seed=1, bits_per_byte=row.bits_per_byte * factor)
+            for row in twice
+        ]
+        return [*rows, *second]
+
+    alike, better = judge_study(with_second(1.0)), judge_study(with_second(0.9))
+    for one, other in zip(alike.rankings, better.rankings, strict=True):
+        assert one.overall == pytest.approx(other.overall, abs=1e-9)
+        assert one.held == other.held
+    assert alike.transfer_scale == better.transfer_scale
+    assert alike.length_scale == better.length_scale
+    assert better.seed_difference == pytest.approx(0, abs=1e-9)
+
+
+def test_scatter_over_seeds_bounds_what_any_ranking_can_reach() -> None:
+    """Truths as they would be without scatter, held against the truths with it."""
+    quiet, loud = judge_study(study(0)), judge_study(study(0, noise=0.015))
+    assert loud.ceiling < quiet.ceiling < 1
+    rows = study(0, noise=0.0)
+    exact = np.log([row.bits_per_byte for row in rows if row.longer == 4])
+    scattered = exact + np.random.default_rng(1).normal(0, 0.02, (400, len(exact)))
+    reached = np.mean([np.corrcoef(exact, one)[0, 1] for one in scattered])
+    for one in scattered[:5]:
+        made = [
+            dataclasses.replace(
+                row, bits_per_byte=math.exp(loss), standard_error=0.02 * math.exp(loss)
+            )
+            for row, loss in zip([r for r in rows if r.longer == 4], one, strict=True)
+        ]
+        short = [
+            dataclasses.replace(row, standard_error=0.02 * row.bits_per_byte)
+            for row in rows
+            if row.longer == 1
+        ]
+        assert judge_study([*short, *made]).ceiling == pytest.approx(reached, abs=0.12)
+
+
+def test_the_scales_that_made_the_losses_are_found_again() -> None:
     found = [likeliest_transfer_scale(study(seed)) for seed in range(12)]
     assert np.median(found) == pytest.approx(TRANSFER_SCALE, abs=2)
     found = [likeliest_length_scale(study(seed)) for seed in range(12)]

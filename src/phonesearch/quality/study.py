@@ -84,6 +84,10 @@ class StudyResult:
     """Median difference of two seeds of the truth, in log loss; not a number without any."""
     truth_sd: float
     """Standard deviation of the truths, in log loss."""
+    ceiling: float
+    """What the truths as they would be without scatter over seeds would correlate with the truths
+    as they were trained: root of one less the share of scatter in their variance. Nothing that is
+    known before can be expected to rank them better."""
     transfer_scale: float
     """See `likeliest_transfer_scale`."""
     length_scale: float
@@ -103,9 +107,10 @@ def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
     """
     longest = max((row.longer for row in rows), default=1)
     truth: dict[str, list[float]] = {}
-    for row in rows:
-        if row.longer == longest > 1:
-            truth.setdefault(row.name, []).append(math.log(row.bits_per_byte))
+    if longest > 1:
+        long_rows = [row for row in rows if row.longer == longest]
+        for row, loss in zip(long_rows, _without_seeds(long_rows), strict=True):
+            truth.setdefault(row.name, []).append(loss)
     shorts = [row for row in rows if row.longer == 1 and row.name in truth]
     first = {row.name: row for row in reversed(shorts)}
     names = [name for name in first if name in truth]
@@ -148,10 +153,29 @@ def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
         rankings=tuple(rankings),
         seed_difference=float(np.median(pairs)) if pairs else math.nan,
         truth_sd=float(truths.losses.std(ddof=1)),
+        ceiling=math.sqrt(max(0.0, 1 - float(truths.variances.mean() / truths.losses.var(ddof=1)))),
         transfer_scale=likeliest_transfer_scale(rows),
         length_scale=likeliest_length_scale(rows),
         along=_along([row for row in rows if row.longer == longest and row.curve]),
     )
+
+
+def _without_seeds(rows: Sequence[StudyRow]) -> list[float]:
+    """Log losses with the level of each seed brought to that of the first.
+
+    A seed is an order of the text, and some are better for all. By least squares of architecture
+    and seed, to which those with several seeds alone contribute; architectures with one seed
+    would otherwise be better or worse for it.
+    """
+    names = sorted({row.name for row in rows})
+    seeds = sorted({row.seed for row in rows})[1:]
+    losses = np.log([row.bits_per_byte for row in rows])
+    columns = [[row.name == name for name in names] for row in rows]
+    levels = np.array([[row.seed == seed for seed in seeds] for row in rows], dtype=float)
+    levels = levels.reshape(len(rows), len(seeds))
+    both = np.hstack([np.array(columns, dtype=float), levels])
+    found = np.linalg.lstsq(both, losses)[0][len(names) :]
+    return list(losses - levels @ found)
 
 
 def _along(rows: Sequence[StudyRow]) -> tuple[AlongTheWay, ...]:
@@ -248,7 +272,7 @@ def _seen(
             residual_sd=prior.residual_sd,
             transfer_sds=LENGTH_TRANSFER_SDS,
         ),
-        recipes=("study",) * len(used),
+        recipes=tuple(f"seed {row.seed}" for row in used),
         architectures=names,
     )
 

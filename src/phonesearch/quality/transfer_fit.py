@@ -1,11 +1,11 @@
 """How far effects in small and in short trainings are from those they stand for, from a study.
 
-Both are found by restricted likelihood, with the common level taken out, as in `quality.update`.
+Both are found by restricted likelihood, with the level of every seed taken out, as in
+`quality.update`: a seed is an order of the same text, and has a level that all share.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -44,6 +44,7 @@ def likeliest_transfer_scale(rows: Sequence[StudyRow]) -> float:
         np.log([row.bits_per_byte for row in long]) - features @ model.prior.mean,
         features,
         features @ model.prior.covariance @ features.T + noise,
+        [row.seed for row in long],
     )
 
 
@@ -70,27 +71,31 @@ def likeliest_length_scale(rows: Sequence[StudyRow]) -> float:
     losses = np.log([row.bits_per_byte for row in last])
     losses = losses - np.log([row.bits_per_byte for row in first]) - moved @ model.prior.mean
     noise = (_training_sd(first) ** 2 + _training_sd(last) ** 2) * np.eye(len(pairs))
-    return _likeliest_scale(losses, after, moved @ model.prior.covariance @ moved.T + noise)
+    seeds = [row.seed for row in last]
+    return _likeliest_scale(losses, after, moved @ model.prior.covariance @ moved.T + noise, seeds)
 
 
-def _likeliest_scale(losses: Array, features: Array, certain: Array) -> float:
-    """The scale of `ASSUMED_TRANSFER_SDS` that makes the losses likeliest, their mean taken out.
+def _likeliest_scale(losses: Array, features: Array, certain: Array, seeds: Sequence[int]) -> float:
+    """The scale of `ASSUMED_TRANSFER_SDS` that makes the losses likeliest, levels taken out.
 
     Args:
         losses: Less what is expected of them, (n,).
         features: What effects are of, (n, terms).
         certain: Covariance without them, (n, n).
+        seeds: What a level is of, n.
     """
-    ones = np.ones(len(losses))
+    levels = np.array([[one == seed for seed in sorted(set(seeds))] for one in seeds], dtype=float)
 
     def log_likelihood(scale: float) -> float:
         effects = features * (scale * ASSUMED_TRANSFER_SDS)
         covariance = certain + effects @ effects.T
         inverse = np.linalg.inv(covariance)
-        of_mean = float(ones @ inverse @ ones)
-        off = losses - float(ones @ inverse @ losses) / of_mean
-        determinant = float(np.linalg.slogdet(covariance).logabsdet)
-        return -0.5 * (float(off @ inverse @ off) + determinant + math.log(of_mean))
+        of_levels = levels.T @ inverse @ levels
+        off = losses - levels @ np.linalg.solve(of_levels, levels.T @ inverse @ losses)
+        determinants = sum(
+            float(np.linalg.slogdet(matrix).logabsdet) for matrix in (covariance, of_levels)
+        )
+        return -0.5 * (float(off @ inverse @ off) + determinants)
 
     return float(max(_SCALES, key=log_likelihood))
 

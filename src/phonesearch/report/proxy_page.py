@@ -332,7 +332,9 @@ were not trained, the last how `--proxy each` judges those that were:
 {_table(rows)}
 
 Goals of the last: {"; ".join(met)}. The truths have a standard deviation of {study.truth_sd:.4f} in
-log loss, and {_seeds(study)}. This shows what short
+log loss, and {_seeds(study)}.
+With that much scatter even the very truth would correlate only about {study.ceiling:.2f} with what
+was trained, so nothing can be expected to rank it better. This shows what short
 trainings are worth for the same small models trained longer. That it carries to 1.5B, no study of
 this size can show."""
 
