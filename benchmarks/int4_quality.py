@@ -1,9 +1,9 @@
 """What rounding costs a trained model: bits per byte of held-out text, before and after.
 
-    python benchmarks/int4_quality.py [--steps 4000] [--out docs/handoff/rounding.json]
+    python benchmarks/int4_quality.py [--steps 3000] [--out docs/handoff/rounding.json]
 
 A decoder of a million parameters is exported for transformers, trained by `transformers.Trainer` on
-the embedded text (4,096,000 tokens; a quarter of an hour on one core), brought back with
+the embedded text (3,072,000 tokens; ten minutes on one core), brought back with
 `--weights`, and exported in every rounded form. Each file is then read by the runtime that phones
 run it with, here, and scored on 256 held-out windows of 128 tokens, the same for all. Needs
 `make llama-cpp`. With the default `--out` the figures go to the page that `make handoff` writes.
@@ -141,7 +141,7 @@ def trained(corpus: Corpus, folder: Path, steps: int) -> tuple[Path, list[float]
 def main() -> None:
     """As the docstring says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "handoff" / "rounding.json")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -163,7 +163,7 @@ def main() -> None:
             ("int4, as `onnx` writes it", "onnxruntime"): InOnnxRuntime(
                 folder / "int4", weights, INT4
             ),
-            ("int8, as searches may time it", "onnxruntime"): InOnnxRuntime(
+            ("int8 in the same form", "onnxruntime"): InOnnxRuntime(
                 folder / "int8", weights, replace(INT4, weight_bits=8)
             ),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,17 @@ def need_llama_cpp() -> None:
         lack("needs llama-cpp-python: make llama-cpp")
 
 
-def load(folder: Path, **options: Any) -> Any:
+def llama_cpp_version() -> str:
+    """Of the package that was built here."""
+    return str(llama_cpp.__version__)
+
+
+def load(folder: Path, *, n_ctx: int = 64, **options: Any) -> Any:
     """The model of a folder, on one thread."""
     # Threads of llama.cpp spin while they wait, which takes minutes on a machine that is busy.
     threads = {"n_threads": 1, "n_threads_batch": 1}
     path = str(folder / "model.gguf")
-    return llama_cpp.Llama(path, n_ctx=64, verbose=False, **threads, **options)
+    return llama_cpp.Llama(path, n_ctx=n_ctx, verbose=False, **threads, **options)
 
 
 def logits(folder: Path, prompt: Sequence[int]) -> NDArray[np.float32]:
@@ -46,3 +52,20 @@ def generated(folder: Path, prompt: Sequence[int], length: int) -> list[int]:
     model = load(folder, type_k=F32, type_v=F32)
     new = itertools.islice(model.generate(list(prompt), temp=0.0), length - len(prompt))
     return [*prompt, *(int(token) for token in new)]
+
+
+def bench(folder: Path, prompt_tokens: int, new_tokens: int) -> tuple[float, float]:
+    """Tokens/s of a prompt at once, and of single tokens, each from an empty cache.
+
+    Any token will do, and it goes once to warm up, as llama.cpp's `llama-bench` does it.
+    """
+    model = load(folder, n_ctx=max(prompt_tokens, new_tokens))
+    model.eval([1])
+    speeds = []
+    for count, chunk in ((prompt_tokens, prompt_tokens), (new_tokens, 1)):
+        model.reset()
+        start_s = time.perf_counter()
+        for _ in range(0, count, chunk):
+            model.eval([1] * chunk)
+        speeds.append(count / (time.perf_counter() - start_s))
+    return speeds[0], speeds[1]

@@ -12,16 +12,26 @@ import numpy as np
 import pytest
 import torch
 from gguf_variants import VARIANTS, lively
-from llama_cpp_here import generated, load, logits, need_llama_cpp
+from llama_cpp_here import (
+    bench,
+    generated,
+    llama_cpp_version,
+    load,
+    logits,
+    need_llama_cpp,
+)
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
+from tried import tried
 
 from phonesearch.candidate.config import Candidate
+from phonesearch.candidate.count import total_parameters
 from phonesearch.model.decoder import Decoder
 from phonesearch.trainer_export.base import export_to
 from phonesearch.trainer_export.gguf import GGUF_TARGETS
+from phonesearch.units import format_bytes
 
 PROMPT = [5, 9, 77, 3, 200, 14, 68]
 LENGTH = 48
@@ -104,6 +114,36 @@ def test_the_code_in_the_readme_runs(
     assert re.fullmatch(r"prompt: \d+\.\d tokens/s", prompt)
     assert re.fullmatch(r"generation: \d+\.\d tokens/s", generation)
     assert len(tokens.split(",")) == 128
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_speed_is_printed_as_llama_bench_measures_it(
+    drawn: tuple[Candidate, ...], tmp_path: Path
+) -> None:
+    """Of the first gated silu candidate of 300M: a prompt at once, then tokens one by one."""
+    candidate = next(
+        one
+        for one in drawn
+        if (one.ffn_type, one.hidden_act, one.sliding_window) == ("gated", "silu", None)
+    )
+    folder = export_to("gguf", candidate, tmp_path / "model")
+    prompt_tokens, new_tokens = 128, 16
+    speeds = bench(folder, prompt_tokens, new_tokens)
+    size = format_bytes((folder / "model.gguf").stat().st_size)
+    print("| model | size | params | threads | test | t/s |")
+    for test, speed in zip((f"pp{prompt_tokens}", f"tg{new_tokens}"), speeds, strict=True):
+        print(f"| Q4_0 | {size} | {total_parameters(candidate):,} | 1 | {test} | {speed:.1f} |")
+    prefill, decode = speeds
+    assert prefill > decode > 0, "a prompt goes through many tokens at a time"
+    tried(
+        "gguf",
+        tool="llama-cpp-python",
+        version=llama_cpp_version(),
+        what=f"timed like llama-bench, {total_parameters(candidate):,} parameters as Q4_0, one "
+        "thread of a shared machine",
+        result=f"prompt of {prompt_tokens}: {prefill:.1f} tokens/s; {new_tokens} new: {decode:.1f}",
+    )
 
 
 def _pattern(digits: str) -> pre_tokenizers.PreTokenizer:
