@@ -165,7 +165,6 @@ def trained(job: Job, end: float, tokens: int | None) -> list[dict[str, object]]
                 "standard_error": loss.standard_error,
                 "is_neutral": SPECS[job.name][0] == _NEUTRAL_LAYERS,
                 "copy_gap_nats": loss.copy_gap_nats,
-                "passed_transition": loss.passed_transition,
                 "seconds": round(loss.seconds, 1),
                 "non_embedding_parameters": non_embedding_parameters(proxy),
                 "proxy": json.dumps(loss.proxy),
@@ -205,10 +204,11 @@ def write(new: list[dict[str, object]], table: Path) -> None:
 
 def score(table: Path) -> None:
     """How the truth is ranked."""
+    from phonesearch.proxy.uncertainty import COPY_GAP_PASSED_NATS
     from phonesearch.quality.study import COVERAGE, judge_study
     from phonesearch.quality.study_table import read_study
 
-    found = judge_study(read_study(table))
+    found = judge_study(read_study(table, least_copy_gap_nats=COPY_GAP_PASSED_NATS))
     print(
         f"{found.num_architectures} architectures; {found.num_passed} of {found.num_short} short "
         f"trainings past the transition; truth: {found.longer} times the tokens"

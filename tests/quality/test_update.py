@@ -137,11 +137,11 @@ def test_proxies_move_what_they_can_tell(usual: Candidate) -> None:
     )
     after = updated(model, seen)
     gate = TERM_NAMES.index("gated")
-    # 0.02 against -0.025, weighed by the prior's 0.012 and the transfer of hypot(5.5, 6.5) = 8.515
-    # times 0.006 = 0.0511
-    moved = 0.045 * 0.012**2 / (0.012**2 + 0.0511**2)
+    # 0.02 against -0.025, weighed by the prior's 0.012 and the transfer of hypot(1.5, 4) = 4.272
+    # times 0.006 = 0.0256; what is left is 0.0256 x 0.012 / hypot(0.0256, 0.012) = 0.01087
+    moved = 0.045 * 0.012**2 / (0.012**2 + 0.0256**2)
     assert after.posterior.mean[gate] - model.prior.mean[gate] == pytest.approx(moved, rel=0.15)
-    assert 0.011 < np.sqrt(after.posterior.covariance[gate, gate]) < 0.012
+    assert 0.0108 < np.sqrt(after.posterior.covariance[gate, gate]) < 0.012
     one = quality(after, usual)
     assert one.proxy_mean == pytest.approx(moved, rel=0.15)
     assert one.removed_variance > 0

@@ -36,19 +36,24 @@ class StudyRow:
     for all of one seed."""
 
 
-def read_study(path: Path) -> tuple[StudyRow, ...]:
+def read_study(path: Path, *, least_copy_gap_nats: float) -> tuple[StudyRow, ...]:
     """The table of a study, as `benchmarks/proxy_study.py` writes it.
+
+    Args:
+        path: The table.
+        least_copy_gap_nats: The guard: of a training that is past the transition.
 
     Raises:
         QualityError: If a row does not fit.
     """
     with path.open(encoding="utf-8", newline="") as lines:
         return tuple(
-            _row(path, number, row) for number, row in enumerate(csv.DictReader(lines), start=2)
+            _row(path, number, row, least_copy_gap_nats)
+            for number, row in enumerate(csv.DictReader(lines), start=2)
         )
 
 
-def _row(path: Path, number: int, row: Mapping[str, str]) -> StudyRow:
+def _row(path: Path, number: int, row: Mapping[str, str], least_copy_gap_nats: float) -> StudyRow:
     try:
         fields: dict[str, Any] = json.loads(row["proxy"])
         return StudyRow(
@@ -59,7 +64,7 @@ def _row(path: Path, number: int, row: Mapping[str, str]) -> StudyRow:
             tokens=int(row["tokens"]),
             bits_per_byte=float(row["bits_per_byte"]),
             standard_error=float(row["standard_error"]),
-            passed_transition=row["passed_transition"] == "True",
+            passed_transition=float(row["copy_gap_nats"]) >= least_copy_gap_nats,
             parameters=int(row["non_embedding_parameters"]),
             proxy=Candidate(**fields),
             curve=tuple(

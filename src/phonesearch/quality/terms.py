@@ -36,14 +36,17 @@ RESIDUAL_SD: Final = 0.005
 the law fitted on one suite leaves unexplained in the other, `evidence.morph_law_on_gemstones` in
 data/shape_law.json: 0.0050."""
 
-TRANSFER_SCALE: Final = 6.5
+TRANSFER_SCALE: Final = 4.0
 """Times `Term.transfer_sd` that an effect in a small model, trained long, may be from that in the
-planned one. Source: `python benchmarks/proxy_study.py score --table docs/proxy/study-700k.csv`,
-whose 27 long trainings of 0.3M parameters are likeliest (restricted likelihood) with effects that
-far from the priors, which are of larger models; a test holds it to what the command gives."""
-LENGTH_SCALE: Final = 5.5
+planned one. Source: `python benchmarks/proxy_study.py score`, whose 27 long trainings of 0.3M
+parameters are likeliest (restricted likelihood) with effects that far from the priors, which are of
+larger models; a test holds it to what the command gives. Anything from 2 to 7 is almost as likely
+(log likelihood within 1.5)."""
+LENGTH_SCALE: Final = 1.5
 """Times `Term.transfer_sd` that an effect in a short training may be from that in one of four times
-the tokens. Source: as the one above, by the differences of short and long trainings."""
+the tokens. Source: as the one above, by the differences of short and long trainings; from 0 to 4
+is almost as likely. Trainings of half that length (`--table docs/proxy/study-700k.csv`) were off by
+5.5 and 6.5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

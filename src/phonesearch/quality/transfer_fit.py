@@ -52,10 +52,11 @@ def likeliest_length_scale(rows: Sequence[StudyRow]) -> float:
     """How many times `Term.transfer_sd` effects in short trainings are off those in long ones.
 
     The value, to a half, under which the differences between the long and the short training of
-    each architecture and seed are likeliest. What is particular to an architecture is in both.
+    each architecture and seed are likeliest, of those whose short one is past the guard. What is
+    particular to an architecture is in both.
     """
     longest = max(row.longer for row in rows)
-    short = {(row.name, row.seed): row for row in rows if row.longer == 1}
+    short = {(row.name, row.seed): row for row in rows if row.longer == 1 and row.passed_transition}
     pairs = [
         (short[row.name, row.seed], row)
         for row in rows

@@ -22,7 +22,7 @@ from phonesearch.quality.law import aspect_penalty, log_best_aspect
 from phonesearch.quality.lengths import LengthPair, across_lengths
 from phonesearch.quality.shipped import ShapeLaw, shipped_law
 from phonesearch.quality.study import COVERAGE, StudyResult, judge_study
-from phonesearch.quality.study_table import read_study
+from phonesearch.quality.study_table import StudyRow, read_study
 from phonesearch.quality.terms import LENGTH_SCALE, PRIOR_TERMS, RESIDUAL_SD, TRANSFER_SCALE
 from phonesearch.study.anchors import CONTINUED
 
@@ -353,6 +353,10 @@ def _limits_section() -> str:
 * **Depth.** Anchors are of neutral depth on purpose. The law's optimum rests on two suites of gated
   networks from 50M to 2B; outside these its deviation grows.
 * **Differences finer than the deviation.** Most candidates on a front are within a percent or two.
+* **Width at 1.5B.** Small models have equal non-embedding parameters, so a narrower feed-forward
+  network means a wider model, and a wider table and head besides: a fifth of a model of 0.3M, a
+  fifteenth of one of 1.5B. Small models flatter narrow feed-forward networks for it, by how much
+  is not known; it is one reason why effects are allowed to be so different at full size.
 * **Downstream quality.** Loss is not accuracy: deeper models of equal loss may fine-tune better
   (Tay et al., arXiv 2109.10686).
 * **Vocabulary.** Small models have one of 1,024 entries, whatever the candidate's."""
@@ -371,12 +375,16 @@ def _table(rows: Iterable[Sequence[str]]) -> str:
 def shipped_page(folder: Path) -> str:
     """The page as it should be, of the study in the folder."""
     study, shorter = (
-        judge_study(read_study(folder / table)) if (folder / table).is_file() else None
+        judge_study(_read(folder / table)) if (folder / table).is_file() else None
         for table in (STUDY, SHORTER_STUDY)
     )
     tables = [folder / table for table in (STUDY, SHORTER_STUDY) if (folder / table).is_file()]
-    rows = [row for table in tables for row in read_study(table)]
+    rows = [row for table in tables for row in _read(table)]
     return page_text(shipped_law(), study, shorter, across_lengths(rows))
+
+
+def _read(table: Path) -> tuple[StudyRow, ...]:
+    return read_study(table, least_copy_gap_nats=COPY_GAP_PASSED_NATS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
