@@ -12,6 +12,7 @@ from phonesearch.quality.lengths import LengthPair
 from phonesearch.quality.shipped import shipped_law
 from phonesearch.quality.study import AlongTheWay, Ranking, StudyResult
 from phonesearch.report.proxy_page import main, page_text
+from phonesearch.report.proxy_study import Studies
 
 DOCS = Path(__file__).parents[2] / "docs"
 STUDY = StudyResult(
@@ -51,7 +52,7 @@ def test_figures_are_those_of_the_law_and_of_the_study() -> None:
     fit = dataclasses.replace(
         law.joint, aspect=dataclasses.replace(law.joint.aspect, curvature=0.0123)
     )
-    text = page_text(dataclasses.replace(law, joint=fit), STUDY, None)
+    text = page_text(dataclasses.replace(law, joint=fit), Studies(study=STUDY))
     assert "| both | 208 | 57 | 0.0123 ±" in text
     assert "| law, priors and short losses | 0.83 | 0.79 |" in text
     assert "correlate only about 0.88 with" in text
@@ -63,24 +64,41 @@ def test_figures_are_those_of_the_law_and_of_the_study() -> None:
 
 
 def test_without_a_study_the_page_says_how_to_make_one() -> None:
-    text = page_text(shipped_law(), None, None)
+    text = page_text(shipped_law(), Studies())
     assert "proxy_study.py train" in text
     assert "how well they rank is not known" in text
 
 
 def test_where_no_architecture_has_two_seeds_the_page_says_so() -> None:
-    alone = page_text(shipped_law(), dataclasses.replace(STUDY, seed_difference=math.nan), None)
+    alone = page_text(
+        shipped_law(), Studies(study=dataclasses.replace(STUDY, seed_difference=math.nan))
+    )
     assert "none has two seeds yet" in alone
     assert "nan" not in alone.replace("nanochat", "")
 
 
 def test_the_shorter_study_stands_under_its_own_heading() -> None:
     shorter = dataclasses.replace(STUDY, tokens=600_000)
-    before, after = page_text(shipped_law(), STUDY, shorter).split("### Why they are not shorter")
+    before, after = page_text(shipped_law(), Studies(study=STUDY, shorter=shorter)).split(
+        "### Why they are not shorter"
+    )
     assert "1,230,000 tokens" in before
     assert "600,000 tokens" in after
     assert "study-700k.csv" in after
     assert "| 456,000 | 0.11 | 0.22 |" in after
+
+
+def test_what_another_guard_would_have_said_is_told() -> None:
+    former = dataclasses.replace(
+        STUDY,
+        num_passed=27,
+        rankings=(
+            Ranking(what="law, priors and short losses", overall=0.71, one_depth=0.62, held=0.9),
+        ),
+    )
+    told = " ".join(page_text(shipped_law(), Studies(study=STUDY, former_guard=former)).split())
+    assert "former one 27 of 27 passed" in told
+    assert "had 0.71 and 0.62 instead of 0.83 and 0.79" in told
 
 
 def test_lengths_are_held_against_each_other_where_there_are_two_studies() -> None:
@@ -93,5 +111,5 @@ def test_lengths_are_held_against_each_other_where_there_are_two_studies() -> No
     )
     line = "| 600,000 | 4,920,000 | 17 | 0.37 | -0.12 |"
     shorter = dataclasses.replace(STUDY, tokens=600_000)
-    assert line in page_text(shipped_law(), STUDY, shorter, (pair,))
-    assert line not in page_text(shipped_law(), None, shorter, (pair,))
+    assert line in page_text(shipped_law(), Studies(study=STUDY, shorter=shorter, lengths=(pair,)))
+    assert line not in page_text(shipped_law(), Studies(shorter=shorter, lengths=(pair,)))

@@ -35,7 +35,7 @@ from phonesearch.quality.update import (
 COVERAGE: Final = 0.90
 """Of the intervals that are held against the truth."""
 _BY_PRIORS: Final = "law and priors"
-_BY_FEATURES: Final = "law, priors and short losses"
+BY_FEATURES: Final = "law, priors and short losses"
 _WITH_OWN: Final = "these, and its own short loss"
 _FEWEST: Final = 4
 _ALONG: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -137,7 +137,7 @@ def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
     ]
     if seen is not None:
         after = update(prior.prior, seen)
-        rankings.append(truths.judged(_BY_FEATURES, features, after, prior.residual_sd))
+        rankings.append(truths.judged(BY_FEATURES, features, after, prior.residual_sd))
         beliefs = own_beliefs(prior.prior, seen, residual_sd=prior.residual_sd)
         owners = [one if one in beliefs.architectures else None for one in truths.ids]
         with_own = beliefs.rows(features, owners, share=1.0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,31 +19,19 @@ from phonesearch.files import write_text
 from phonesearch.proxy.settings import ProxySettings, gpu_settings
 from phonesearch.proxy.uncertainty import COPY_GAP_PASSED_NATS
 from phonesearch.quality.law import aspect_penalty, log_best_aspect
-from phonesearch.quality.lengths import LengthPair, across_lengths
 from phonesearch.quality.shipped import ShapeLaw, shipped_law
-from phonesearch.quality.study import COVERAGE, StudyResult, judge_study
-from phonesearch.quality.study_table import StudyRow, read_study
 from phonesearch.quality.terms import LENGTH_SCALE, PRIOR_TERMS, RESIDUAL_SD, TRANSFER_SCALE
+from phonesearch.report.markdown import markdown_table
+from phonesearch.report.proxy_study import Studies, read_studies, study_section
 from phonesearch.study.anchors import CONTINUED
 
 PAGE: Final = "proxy.md"
-STUDY: Final = Path("proxy") / "study.csv"
-SHORTER_STUDY: Final = Path("proxy") / "study-700k.csv"
-"""Of the recipe of before, which had half of the tokens: why today's has more."""
 _ASPECTS: Final = (12, 20, 32, 50, 80, 128, 200, 320)
 _HORIZONS: Final = (20.0, 100.0, 700.0)
 _PARAMETERS: Final = 1.5e9
-_HELD: Final = (0.80, 0.97)
-"""Shares of the truths that intervals of 90 % are meant to hold."""
-_GOALS: Final = {"overall": 0.8, "one_depth": 0.85}
 
 
-def page_text(
-    law: ShapeLaw,
-    study: StudyResult | None,
-    shorter: StudyResult | None,
-    lengths: Sequence[LengthPair] = (),
-) -> str:
+def page_text(law: ShapeLaw, studies: Studies) -> str:
     """The whole page, in Markdown.
 
     Args:
@@ -58,7 +46,7 @@ def page_text(
         _evidence_section(law),
         _terms_section(),
         _training_section(),
-        _study_section(study, shorter, lengths),
+        study_section(studies),
         _limits_section(),
     )
     return "\n\n".join(sections) + "\n"
@@ -147,11 +135,11 @@ def _law_section(law: ShapeLaw) -> str:
 with N parameters, D tokens, width d and L layers. Fitted to two published suites ({sources}).
 Anybody can fit it again: `phonesearch quality fit TABLES.csv`.
 
-{_table(rows)}
+{markdown_table(rows)}
 
 What a width over depth costs at 1.5B, against the best, by both suites together:
 
-{_table(penalties)}"""
+{markdown_table(penalties)}"""
 
 
 def _evidence_section(law: ShapeLaw) -> str:
@@ -195,12 +183,12 @@ Each suite is ranked by the law of the *other*:
 What real short trainings of the same models say of the last losses of Gemstones, alone and with the
 bias taken off that Morph's law expects:
 
-{_table(short)}
+{markdown_table(short)}
 
 How many trained architectures a regression on shape needs (LiteTransformerSearch, pairs of like
 size among architectures it has not seen):
 
-{_table(anchors)}"""
+{markdown_table(anchors)}"""
 
 
 def _terms_section() -> str:
@@ -225,7 +213,7 @@ planned training. How terms compare in this is assumed; the common factors, {LEN
 are wide, short trainings hardly move what is published. Each architecture has besides a residual of
 its own of {RESIDUAL_SD} that no term explains.
 
-{_table(rows)}"""
+{markdown_table(rows)}"""
 
 
 def _training_section() -> str:
@@ -252,99 +240,6 @@ other. Passing is needed
 and does not suffice: see below."""
 
 
-def _study_section(
-    study: StudyResult | None, shorter: StudyResult | None, lengths: Sequence[LengthPair]
-) -> str:
-    parts = ["## Put to the test"]
-    if study is None:
-        parts.append(
-            "Trainings of today's length have not been put to the test yet: `python "
-            "benchmarks/proxy_study.py train`. So how well they rank is not known."
-        )
-    else:
-        parts.append(_tested(study, STUDY))
-    if shorter is not None:
-        parts += ["### Why they are not shorter", _tested(shorter, SHORTER_STUDY)]
-        if shorter.along:
-            parts.append(_along(shorter))
-    if lengths and study is not None and shorter is not None:
-        parts.append(_lengths(lengths))
-    return "\n\n".join(parts)
-
-
-def _lengths(pairs: Sequence[LengthPair]) -> str:
-    rows = [("tokens", "against tokens", "architectures", "all", "one depth")]
-    rows += [
-        (
-            f"{pair.tokens:,}",
-            f"{pair.longer_tokens:,}",
-            str(pair.num_architectures),
-            f"{pair.overall:.2f}",
-            f"{pair.one_depth:.2f}",
-        )
-        for pair in pairs
-    ]
-    return f"""Both studies train the same architectures, so that every length can be held against
-every longer one, each after its learning rate came down:
-
-{_table(rows)}"""
-
-
-def _along(study: StudyResult) -> str:
-    rows = [("after tokens", "all", "one depth")]
-    rows += [(f"{at.tokens:,}", f"{at.overall:.2f}", f"{at.one_depth:.2f}") for at in study.along]
-    return f"""The training loss of these long trainings, on the way and before the learning rate
-comes down, ranks their end like this; the order is not there until copying has set in for all:
-
-{_table(rows)}"""
-
-
-def _tested(study: StudyResult, table: Path) -> str:
-    rows = [("ranked by", "all", "one depth", f"{COVERAGE:.0%} intervals hold")]
-    rows += [
-        (
-            one.what,
-            f"{one.overall:.2f}",
-            f"{one.one_depth:.2f}",
-            "" if one.held is None else f"{one.held:.0%}",
-        )
-        for one in study.rankings
-    ]
-    last = study.rankings[-1]
-    met = [
-        f"{'met' if getattr(last, field) >= goal else 'missed'}: {name} at least {goal}"
-        for field, name, goal in (
-            ("one_depth", "within one depth", _GOALS["one_depth"]),
-            ("overall", "over all", _GOALS["overall"]),
-        )
-    ]
-    if last.held is not None:
-        low, high = _HELD
-        kept = "met" if low <= last.held <= high else "missed"
-        met.append(f"{kept}: intervals that hold {low:.0%} to {high:.0%}")
-    return f"""{study.num_architectures} small architectures ({study.num_of_one_depth} of one depth
-against width) were trained on {study.tokens:,} tokens and then on {study.longer} times as many,
-which is taken as the truth: `python benchmarks/proxy_study.py train`, every training a row of [the
-table]({table.as_posix()}). {study.num_passed} of {study.num_short} short trainings had passed the
-guard. Spearman's coefficient with the truth; the third row is how anchors judge candidates that
-were not trained, the last how `--proxy each` judges those that were:
-
-{_table(rows)}
-
-Goals of the last: {"; ".join(met)}. The truths have a standard deviation of {study.truth_sd:.4f} in
-log loss, and {_seeds(study)}.
-With that much scatter even the very truth would correlate only about {study.ceiling:.2f} with what
-was trained, so nothing can be expected to rank it better. This shows what short
-trainings are worth for the same small models trained longer. That it carries to 1.5B, no study of
-this size can show."""
-
-
-def _seeds(study: StudyResult) -> str:
-    if math.isnan(study.seed_difference):
-        return "none has two seeds yet, so how far these differ is not known here"
-    return f"two seeds of one differ by {study.seed_difference:.4f} (median)"
-
-
 def _limits_section() -> str:
     return """## What this cannot tell
 
@@ -366,25 +261,9 @@ def _percent(log_loss: float) -> str:
     return f"{math.expm1(log_loss):+.2%}"
 
 
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def shipped_page(folder: Path) -> str:
-    """The page as it should be, of the study in the folder."""
-    study, shorter = (
-        judge_study(_read(folder / table)) if (folder / table).is_file() else None
-        for table in (STUDY, SHORTER_STUDY)
-    )
-    tables = [folder / table for table in (STUDY, SHORTER_STUDY) if (folder / table).is_file()]
-    rows = [row for table in tables for row in _read(table)]
-    return page_text(shipped_law(), study, shorter, across_lengths(rows))
-
-
-def _read(table: Path) -> tuple[StudyRow, ...]:
-    return read_study(table, least_copy_gap_nats=COPY_GAP_PASSED_NATS)
+    """The page as it should be, of the studies in the folder."""
+    return page_text(shipped_law(), read_studies(folder))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -129,7 +129,7 @@ package for `onnx` or `gguf` of it.
 
 ## Targets
 
-{_table([("target", "what is written"), *((f"`{t}`", WRITTEN.get(t, "")) for t in TARGETS)])}
+{markdown_table([("target", "what is written"), *((f"`{t}`", WRITTEN.get(t, "")) for t in TARGETS)])}
 
 ## What each was tried with
 
@@ -143,7 +143,7 @@ package for `onnx` or `gguf` of it.
 
 ## What they cannot express
 
-{_table([("target", "field", "what it has"), *_limit_rows()])}
+{markdown_table([("target", "field", "what it has"), *_limit_rows()])}
 
 `hf`, `axolotl` and `llama-factory` have what a model type of transformers has: `llama` and `arcee`
 for gated and plain feed-forward networks, `qwen3` with norms of queries and keys, `qwen2` with
@@ -155,7 +155,7 @@ def _tried_table(tried: Sequence[Tried]) -> str:
     order = list(TARGETS)
     rows = sorted(tried, key=lambda one: order.index(one.target))
     head = ("target", "with", "what was done", "what was seen")
-    return _table(
+    return markdown_table(
         [head, *((f"`{o.target}`", f"{o.tool} {o.version}", o.what, o.result) for o in rows)]
     )
 
@@ -164,7 +164,7 @@ def _untried(tried: Sequence[Tried]) -> str:
     without = [target for target in TARGETS if target not in {one.target for one in tried}]
     short = {**dict.fromkeys(without, "not tried with anything that reads it"), **SHORT_OF}
     rows = ((f"`{target}`", why) for target, why in short.items())
-    return f"Nothing ran on a phone or a GPU. Besides:\n\n{_table([('target', 'not done'), *rows])}"
+    return f"Nothing ran on a phone or a GPU. Besides:\n\n{markdown_table([('target', 'not done'), *rows])}"
 
 
 def _rounding_text(rounding: Rounding) -> str:
@@ -183,7 +183,7 @@ there on {rounding.tokens:,} tokens of the {rounding.corpus},
 brought back with `--weights`; {rounding.windows} held-out windows of {rounding.context_length}
 tokens, the same for all. Made by `{rounding.command}`.
 
-{_table([("weights", "run by", "bits per byte", "against the checkpoint"), *rows])}
+{markdown_table([("weights", "run by", "bits per byte", "against the checkpoint"), *rows])}
 
 A model this small has short rows and was trained on little; what a checkpoint of your own loses,
 only its own evaluation can tell."""
@@ -201,12 +201,6 @@ def _limit_rows() -> Iterable[Sequence[str]]:
     yield "`gguf`", "`sliding_window`", "none"
     yield "`executorch`", "`sliding_window`", "none"
     yield "`executorch`", "widths of rows", f"multiples of {executorch.GROUP}"
-
-
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def read_tried(path: Path) -> tuple[Tried, ...]:
