@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from phonesearch.files import read_text, structure, write_json, write_text
+from phonesearch.report.markdown import markdown_table
 from phonesearch.trainer_export import (
     executorch,
     gguf_names,
@@ -129,7 +130,7 @@ package for `onnx` or `gguf` of it.
 
 ## Targets
 
-{markdown_table([("target", "what is written"), *((f"`{t}`", WRITTEN.get(t, "")) for t in TARGETS)])}
+{markdown_table([("target", "what is written"), *_written_rows()])}
 
 ## What each was tried with
 
@@ -151,6 +152,11 @@ biases before attention alone, `mistral` with a window; a mixture that none has 
 has all that ONNX Runtime's fused operators run; a head width must be a multiple of 16."""
 
 
+def _written_rows() -> Iterable[Sequence[str]]:
+    for target in TARGETS:
+        yield f"`{target}`", WRITTEN.get(target, "")
+
+
 def _tried_table(tried: Sequence[Tried]) -> str:
     order = list(TARGETS)
     rows = sorted(tried, key=lambda one: order.index(one.target))
@@ -164,7 +170,8 @@ def _untried(tried: Sequence[Tried]) -> str:
     without = [target for target in TARGETS if target not in {one.target for one in tried}]
     short = {**dict.fromkeys(without, "not tried with anything that reads it"), **SHORT_OF}
     rows = ((f"`{target}`", why) for target, why in short.items())
-    return f"Nothing ran on a phone or a GPU. Besides:\n\n{markdown_table([('target', 'not done'), *rows])}"
+    table = markdown_table([("target", "not done"), *rows])
+    return f"Nothing ran on a phone or a GPU. Besides:\n\n{table}"
 
 
 def _rounding_text(rounding: Rounding) -> str:
