@@ -13,7 +13,7 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.errors import ProxyError
 from phonesearch.files import write_json
 from phonesearch.proxy import cache, recipe, train
-from phonesearch.proxy.cache import cached_training
+from phonesearch.proxy.cache import cached_training, is_cached
 from phonesearch.proxy.corpus import Corpus
 from phonesearch.proxy.loop import Watch
 from phonesearch.proxy.recipe import content_key, decides_loss
@@ -198,6 +198,15 @@ def test_a_damaged_result_is_trained_again_with_a_warning(
     assert cached_training(tmp_path, proxy, corpus, short).loss.from_cache
 
 
+def test_what_is_kept_can_be_asked_for_without_training(
+    tmp_path: Path, proxy: Candidate, corpus: Corpus, short: ProxySettings
+) -> None:
+    assert not is_cached(tmp_path, proxy, corpus, short)
+    cached_training(tmp_path, proxy, corpus, short)
+    assert is_cached(tmp_path, proxy, corpus, short)
+    assert not is_cached(tmp_path, proxy, corpus, replace(short, seed=short.seed + 1))
+
+
 def test_a_result_is_judged_by_the_threshold_of_today(
     tmp_path: Path,
     proxy: Candidate,
@@ -337,7 +346,7 @@ from pathlib import Path
 import torch
 from phonesearch import files
 from phonesearch.candidate.config import Candidate
-from phonesearch.proxy.cache import cached_training
+from phonesearch.proxy.cache import cached_training, is_cached
 from phonesearch.proxy.corpus import Corpus
 from phonesearch.proxy.settings import ProxySettings
 

@@ -99,6 +99,21 @@ def cached_training(
     return trained
 
 
+def is_cached(cache_dir: Path, proxy: Candidate, corpus: Corpus, settings: ProxySettings) -> bool:
+    """Whether `cached_training` would train nothing.
+
+    Args:
+        cache_dir: Folder that all runs of a user share.
+        proxy: Architecture to train, as `shrink` gives it.
+        corpus: Text as tokens.
+        settings: The recipe.
+    """
+    device = training_device(settings)
+    key = content_key(decides_loss(proxy, corpus, settings, device=device))
+    path = cache_dir / _FOLDER / f"{key}.json"
+    return _read(path, key, proxy, corpus, settings, device) is not None
+
+
 @contextmanager
 def _locked(path: Path, watch: Watch) -> Iterator[None]:
     """Hold the lock while the block runs; give up waiting for it when told to stop."""
