@@ -12,7 +12,9 @@ import torch
 
 from phonesearch.errors import CorpusError, ProxyError
 from phonesearch.proxy.settings import ProxySettings
+from phonesearch.study.anchors import choose, proxies_of
 from phonesearch.study.folder import RunFolder
+from phonesearch.study.judge import make_judge
 from phonesearch.study.observer import Silent
 from phonesearch.study.plan import (
     FEWEST_ANCHORS,
@@ -88,23 +90,27 @@ def prepared(settings: RunSettings, new_run: NewRun, cache: Path, tmp_path: Path
 def test_anchors_of_an_earlier_run_are_all_used_again_and_nothing_is_measured(
     settings: RunSettings, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the 14 first of those that would be chosen are in the cache, or too few of them."""
-    asked = replace(settings, num_anchors=MOST_ANCHORS)
-    monkeypatch.setattr("phonesearch.study.plan.is_cached", lambda *_, seen=[0]: _count(seen) <= 14)
+    """The cache holds those that a run with 14 chose; then one of them is gone."""
+    asked = replace(settings, num_anchors=16)
+    kept = proxies_of(
+        choose(prepared.space, replace(settings, num_anchors=14), make_judge(settings)), settings
+    )
+    assert len(kept) == 14
+    monkeypatch.setattr(
+        "phonesearch.study.plan.is_cached", lambda cache_dir, proxy, *_: proxy in kept
+    )
     told = Told()
     found = plan(asked, prepared, time_s=900, must_fit=False, observer=told)
     assert found == replace(asked, num_anchors=14)
     assert "14 anchors of this space and text were trained before" in told.said[-1]
-    monkeypatch.setattr("phonesearch.study.plan.is_cached", lambda *_, seen=[0]: _count(seen) <= 11)
+
     monkeypatch.setattr("phonesearch.study.plan._tokens_per_s", lambda *_: SPEED)
-    found = plan(asked, prepared, time_s=math.inf, must_fit=False, observer=told)
+    found = plan(asked, prepared, time_s=1e9, must_fit=True, observer=told)
+    assert found.num_anchors == MOST_ANCHORS, "who gives a time gets what it buys"
+    kept.pop()
+    found = plan(asked, prepared, time_s=1e9, must_fit=False, observer=told)
     assert found.num_anchors == MOST_ANCHORS
     assert "trained before" not in told.said[-1]
-
-
-def _count(seen: list[int]) -> int:
-    seen[0] += 1
-    return seen[0]
 
 
 class Told(Silent):

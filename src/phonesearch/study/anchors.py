@@ -57,15 +57,44 @@ class Anchor:
     """Why it has no loss; None if it has."""
 
 
-def choose(space: BudgetedSpace, settings: RunSettings, judge: Judge) -> tuple[Candidate, ...]:
-    """The architectures whose short trainings will tell most of all others.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnchorPool:
+    """Architectures that anchors are chosen from; no two have the same proxy."""
 
-    D-optimal over features of their proxies, among architectures of a neutral depth. No two have
-    the same proxy.
+    entries: tuple[tuple[float, Candidate, Candidate], ...]
+    """Distance from the neutral depth, candidate, its proxy; the nearest first."""
+    judge: Judge
+
+    def best(self, wanted: int) -> tuple[Candidate, ...]:
+        """The architectures whose short trainings will tell most of all others.
+
+        D-optimal over features of their proxies, among architectures of a neutral depth. Those of
+        another number are others, not some of these.
+
+        Args:
+            wanted: How many; fewer where the space has no more.
+        """
+        neutral = [entry for entry in self.entries if entry[0] <= _NEUTRAL]
+        entries = neutral if len(neutral) >= 4 * wanted else self.entries[: 4 * wanted]
+        judge = self.judge
+        rows = np.stack(
+            [feature_row(proxy, judge.short, judge.model.aspect) for _, _, proxy in entries]
+        )
+        chosen = choose_anchors(
+            rows,
+            min(wanted, len(entries)),
+            judge.model.prior.covariance,
+            noise_sd=math.hypot(TYPICAL_RELATIVE_NOISE, judge.model.residual_sd),
+        )
+        return tuple(entries[place][1] for place in chosen)
+
+
+def anchor_pool(space: BudgetedSpace, settings: RunSettings, judge: Judge) -> AnchorPool:
+    """What the anchors of a run are chosen from, which takes seconds.
 
     Args:
         space: Of the run.
-        settings: Number of anchors, seed, and what proxies are made by.
+        settings: Seed, and what proxies are made by.
         judge: Before any training.
 
     Raises:
@@ -80,25 +109,26 @@ def choose(space: BudgetedSpace, settings: RunSettings, judge: Judge) -> tuple[C
         except ProxyError:
             continue  # too small a proxy for so wide a network; others stand for it
         pool.setdefault(candidate_id(proxy), (_off_best(candidate, judge), candidate, proxy))
-    wanted = settings.num_anchors
-    nearest = sorted(pool.values(), key=lambda entry: entry[0])
-    neutral = [entry for entry in nearest if entry[0] <= _NEUTRAL]
-    entries = neutral if len(neutral) >= 4 * wanted else nearest[: 4 * wanted]
-    if len(entries) < 2:
+    if len(pool) < 2:
         raise ProxyError(
             "The search space has fewer than two architectures that differ once they are scaled "
             "down, so anchors tell nothing. Use --proxy prior, or larger --proxy-parameters."
         )
-    rows = np.stack(
-        [feature_row(proxy, judge.short, judge.model.aspect) for _, _, proxy in entries]
-    )
-    chosen = choose_anchors(
-        rows,
-        min(wanted, len(entries)),
-        judge.model.prior.covariance,
-        noise_sd=math.hypot(TYPICAL_RELATIVE_NOISE, judge.model.residual_sd),
-    )
-    return tuple(entries[place][1] for place in chosen)
+    return AnchorPool(entries=tuple(sorted(pool.values(), key=lambda entry: entry[0])), judge=judge)
+
+
+def choose(space: BudgetedSpace, settings: RunSettings, judge: Judge) -> tuple[Candidate, ...]:
+    """The anchors of a run, see `AnchorPool.best`.
+
+    Args:
+        space: Of the run.
+        settings: Number of anchors, seed, and what proxies are made by.
+        judge: Before any training.
+
+    Raises:
+        ProxyError: If the space has not two different proxies.
+    """
+    return anchor_pool(space, settings, judge).best(settings.num_anchors)
 
 
 def proxies_of(candidates: Sequence[Candidate], settings: RunSettings) -> list[Candidate]:

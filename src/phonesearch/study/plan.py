@@ -19,7 +19,12 @@ from phonesearch.proxy.settings import ProxySettings, gpu_settings
 from phonesearch.quality.features import feature_rows
 from phonesearch.quality.model import Coefficients
 from phonesearch.quality.update import Observations, observation_noise, update
-from phonesearch.study.anchors import TYPICAL_RELATIVE_NOISE, choose, proxies_of
+from phonesearch.study.anchors import (
+    TYPICAL_RELATIVE_NOISE,
+    AnchorPool,
+    anchor_pool,
+    proxies_of,
+)
 from phonesearch.study.judge import make_judge
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.prepare import Prepared
@@ -91,15 +96,16 @@ def plan(
     if prepared.corpus is None:
         return settings
     judge = make_judge(settings)
-    candidates = choose(prepared.space, settings, judge)
+    pool = anchor_pool(prepared.space, settings, judge)
     if not must_fit:
-        there = _already_trained(candidates, settings, prepared)
-        if there >= FEWEST_ANCHORS:
+        there = _already_trained(pool, settings, prepared)
+        if there:
             observer.say(
                 f"{there} anchors of this space and text were trained before and are used again; "
                 "--proxy-time plans anew"
             )
             return replace(settings, num_anchors=there)
+    candidates = pool.best(settings.num_anchors)
     observer.say("Measuring how fast proxies train here")
     speed = _tokens_per_s(candidates, settings, prepared.corpus)
     try:
@@ -123,17 +129,17 @@ def plan(
     return planned
 
 
-def _already_trained(
-    candidates: Sequence[Candidate], settings: RunSettings, prepared: Prepared
-) -> int:
-    """How many anchors from the first on are in the cache, by the recipe as it is."""
+def _already_trained(pool: AnchorPool, settings: RunSettings, prepared: Prepared) -> int:
+    """The most anchors that are all in the cache, by the recipe as it is; 0 for none."""
     assert prepared.corpus is not None
-    count = 0
-    for proxy in proxies_of(candidates, settings):
-        if not is_cached(prepared.trainings, proxy, prepared.corpus, settings.proxy):
-            break
-        count += 1
-    return count
+    for count in range(MOST_ANCHORS, FEWEST_ANCHORS - 1, -1):
+        proxies = proxies_of(pool.best(count), settings)
+        if len(proxies) == count and all(
+            is_cached(prepared.trainings, proxy, prepared.corpus, settings.proxy)
+            for proxy in proxies
+        ):
+            return count
+    return 0
 
 
 def for_this_machine(
