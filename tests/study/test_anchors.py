@@ -206,6 +206,16 @@ def test_anchors_short_of_the_transition_are_gone_on_with_where_that_can_tell_so
     assert to_continue([*passed, *late, first, *rest], settings) == ()
 
 
+def test_an_anchor_alone_in_its_length_tells_nothing() -> None:
+    """Five of one length and one that was gone on with, where six are needed."""
+    five = [anchor(number, 0.5) for number in range(5)]
+    alone = anchor(5, 0.5, tokens=1500)
+    settings = dataclasses.replace(asked(), num_anchors=12)
+    with pytest.raises(ProxyError, match="Only 5 of 6 anchors"):
+        require_enough([*five, alone], settings)
+    require_enough([*five, alone, anchor(6, 0.5, tokens=1500)], settings)
+
+
 def test_too_few_anchors_are_refused_with_the_reason_of_the_first_that_failed(
     decoder: BudgetedSpace,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -85,8 +86,15 @@ class QualityReport:
 
     @property
     def num_used(self) -> int:
-        """Anchors that candidates are judged by."""
-        return sum(anchor.passed and anchor.reason is None for anchor in self.anchors)
+        """Anchors that candidates are judged by.
+
+        One that is alone in having been trained on that many tokens tells nothing: each length
+        has a level of loss of its own.
+        """
+        lengths = Counter(
+            anchor.tokens for anchor in self.anchors if anchor.passed and anchor.reason is None
+        )
+        return sum(count for count in lengths.values() if count > 1)
 
     @property
     def checks_in_doubt(self) -> tuple[AnchorRow, ...]:

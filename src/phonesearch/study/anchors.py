@@ -7,6 +7,7 @@ run that was killed goes on from there.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,7 +211,10 @@ def require_enough(anchors: Sequence[Anchor], settings: RunSettings) -> None:
     Raises:
         ProxyError: If they are not.
     """
-    count = len({candidate_id(Candidate(**loss.proxy)) for loss in usable(anchors)})
+    losses = usable(anchors)
+    lengths = Counter(loss.tokens for loss in losses)
+    told = {candidate_id(Candidate(**loss.proxy)) for loss in losses if lengths[loss.tokens] > 1}
+    count = len(told)
     if count >= min(FEWEST_TO_JUDGE, settings.num_anchors):
         return
     failed = [anchor.reason for anchor in anchors if anchor.reason is not None]
