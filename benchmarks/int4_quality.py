@@ -187,7 +187,7 @@ def main() -> None:
         "windows": len(windows),
         "context_length": CONTEXT,
         "corpus": corpus.description,
-        "command": "python benchmarks/int4_quality.py",
+        "command": f"python benchmarks/int4_quality.py --steps {given.steps}",
         "rows": rows,
     }
     write_json(given.out, content)

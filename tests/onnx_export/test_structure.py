@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from graph_parameters import deployment_parameters
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,24 +32,6 @@ def nodes(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     named = {node.name: node for node in model.graph.node}
     assert len(named) == len(model.graph.node), "two nodes share a name"
     return named
-
-
-def deployment_parameters(model: onnx.ModelProto) -> int:
-    """Parameters as a reader of the graph alone counts them; a shared table once."""
-    dims = {item.name: list(item.dims) for item in model.graph.initializer}
-    multiplied = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
-    count = 0
-    for node in multiplied:
-        fields = attributes(node)
-        assert isinstance(fields["K"], int)
-        assert isinstance(fields["N"], int)
-        count += fields["K"] * fields["N"]
-    embed = nodes(model)["embed"]
-    hidden = dims["model.norm.weight"][0]
-    if embed.input[2] not in {node.input[2] for node in multiplied}:
-        count += dims[embed.input[0]][0] * hidden
-    small = [name for name in dims if name.endswith((".bias", "norm.weight"))]
-    return count + sum(dims[name][0] for name in small)
 
 
 def portable_parameters(model: onnx.ModelProto) -> int:

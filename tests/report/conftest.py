@@ -164,6 +164,7 @@ def quality_report(kind: ScoreKind) -> QualityReport:
         kind=kind,
         anchors=(*rows, broken) if kind == "anchors" else (),
         num_anchors=16 if kind == "anchors" else 0,
+        num_used=14 if kind == "anchors" else 0,
         leave_one_out_rms=0.0083 if kind == "anchors" else None,
         horizon_tokens_per_parameter=100.0,
         notes=("Depth against width is the law's alone.", f"Nothing of your text {HOSTILE}."),

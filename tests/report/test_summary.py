@@ -137,16 +137,3 @@ def test_unranked_candidates_and_near_ones_are_named(report: ReportInput) -> Non
     assert report.front.near
     assert "Not ranked: #4, #22" in lines
     assert f"#{report.front.near[0]}" in lines
-
-
-def test_an_anchor_alone_in_its_length_is_not_counted_as_used(
-    report_of: Callable[[ScoreKind], ReportInput],
-) -> None:
-    quality = report_of("anchors").quality
-    assert quality is not None
-    first, second, *rest = quality.anchors
-    assert quality.num_used == 14
-    longer = [dataclasses.replace(one, tokens=3_000_000) for one in (first, second)]
-    alone = dataclasses.replace(quality, anchors=(longer[0], second, *rest))
-    assert alone.num_used == 13
-    assert dataclasses.replace(quality, anchors=(*longer, *rest)).num_used == 14

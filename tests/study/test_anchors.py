@@ -29,6 +29,7 @@ from phonesearch.study.anchors import (
     read_anchors,
     require_enough,
     to_continue,
+    usable,
 )
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import make_judge
@@ -213,7 +214,10 @@ def test_an_anchor_alone_in_its_length_tells_nothing() -> None:
     settings = dataclasses.replace(asked(), num_anchors=12)
     with pytest.raises(ProxyError, match="Only 5 of 6 anchors"):
         require_enough([*five, alone], settings)
-    require_enough([*five, alone, anchor(6, 0.5, tokens=1500)], settings)
+    assert len(usable([*five, alone])) == 5
+    two = [alone, anchor(6, 0.5, tokens=1500)]
+    assert len(usable([*five, *two])) == 7
+    require_enough([*five, *two], settings)
 
 
 def test_too_few_anchors_are_refused_with_the_reason_of_the_first_that_failed(

@@ -103,6 +103,7 @@ def test_anchors_of_an_earlier_run_are_all_used_again_and_nothing_is_measured(
     found = plan(asked, prepared, time_s=900, must_fit=False, observer=told)
     assert found == replace(asked, num_anchors=14)
     assert "14 anchors of this space and text were trained before" in told.said[-1]
+    assert "% of loss to" in told.said[-1]
 
     monkeypatch.setattr("phonesearch.study.plan._tokens_per_s", lambda *_: SPEED)
     found = plan(asked, prepared, time_s=1e9, must_fit=True, observer=told)

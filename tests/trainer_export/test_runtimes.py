@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from gguf import GGUFReader
+from graph_parameters import deployment_parameters
 from tried import tried
 
 from phonesearch.candidate.config import Candidate
@@ -24,20 +25,8 @@ GGUF_FIELDS = ("`ffn_type`", "`hidden_act`", "`qk_norm`", "`sliding_window`")
 
 
 def onnx_parameters(folder: Path) -> int:
-    """As a reader of the graph alone counts them; a table that is the head too counts once."""
-    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
-    dims = {item.name: list(item.dims) for item in graph.initializer}
-    products = [node for node in graph.node if node.op_type == "MatMulNBits"]
-    count = 0
-    for node in products:
-        sizes = {item.name: item.i for item in node.attribute}
-        count += sizes["K"] * sizes["N"]
-    (embed,) = (node for node in graph.node if node.name == "embed")
-    if embed.input[2] not in {node.input[2] for node in products}:
-        count += dims[embed.input[0]][0] * dims["model.norm.weight"][0]
-    return count + sum(
-        size[0] for name, size in dims.items() if name.endswith((".bias", "norm.weight"))
-    )
+    """Of the graph."""
+    return deployment_parameters(onnx.load(folder / "model.onnx", load_external_data=False))
 
 
 def gguf_parameters(folder: Path) -> int:

@@ -163,7 +163,7 @@ def judge_study(rows: Sequence[StudyRow]) -> StudyResult:
 def _without_seeds(rows: Sequence[StudyRow]) -> list[float]:
     """Log losses with the level of each seed brought to that of the first.
 
-    A seed is an order of the text, and some are better for all. By least squares of architecture
+    A seed is an order of the text, and one may be better for all. By least squares of architecture
     and seed, to which those with several seeds alone contribute; architectures with one seed
     would otherwise be better or worse for it.
     """

@@ -1,7 +1,7 @@
 """How far effects in small and in short trainings are from those they stand for, from a study.
 
 Both are found by restricted likelihood, with the level of every seed taken out, as in
-`quality.update`: a seed is an order of the same text, and has a level that all share.
+`quality.update`: a seed is an order of the same text, and may have a level that all share.
 """
 
 from __future__ import annotations

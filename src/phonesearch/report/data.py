@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -74,6 +73,8 @@ class QualityReport:
     """Empty unless `kind` is `anchors`. One that was gone on with has a row for each length."""
     num_anchors: int
     """Architectures in `anchors`."""
+    num_used: int
+    """Those that candidates are judged by."""
     leave_one_out_rms: float | None
     """Root mean square of the anchors' `left_out_error`; None where there are too few."""
     horizon_tokens_per_parameter: float
@@ -83,18 +84,6 @@ class QualityReport:
     checks: tuple[AnchorRow, ...] = ()
     """Candidates that were trained after the search; `left_out_error` is against all other short
     trainings of the run."""
-
-    @property
-    def num_used(self) -> int:
-        """Anchors that candidates are judged by.
-
-        One that is alone in having been trained on that many tokens tells nothing: each length
-        has a level of loss of its own.
-        """
-        lengths = Counter(
-            anchor.tokens for anchor in self.anchors if anchor.passed and anchor.reason is None
-        )
-        return sum(count for count in lengths.values() if count > 1)
 
     @property
     def checks_in_doubt(self) -> tuple[AnchorRow, ...]:

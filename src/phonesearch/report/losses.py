@@ -8,7 +8,7 @@ from typing import Final
 
 from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.report.data import AnchorRow, QualityReport
-from phonesearch.study.anchors import Anchor, num_architectures, read_anchors
+from phonesearch.study.anchors import Anchor, num_architectures, read_anchors, usable
 from phonesearch.study.check import Checked, held_against, read_checks
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import left_out, make_judge
@@ -45,6 +45,7 @@ def quality_report(folder: RunFolder) -> QualityReport:
         kind=settings.scored_by,
         anchors=tuple(_row(anchor, errors.get(_ranked_id(anchor))) for anchor in anchors),
         num_anchors=num_architectures(anchors),
+        num_used=len(usable(anchors)),
         leave_one_out_rms=rms,
         horizon_tokens_per_parameter=settings.proxy.horizon_tokens_per_parameter,
         notes=_NOTES if settings.scored_by == "prior" else (_SHORT_TRAININGS_NOTE, *_NOTES),

@@ -170,9 +170,14 @@ def num_architectures(anchors: Sequence[Anchor]) -> int:
 
 
 def usable(anchors: Sequence[Anchor]) -> tuple[ProxyLoss, ...]:
-    """The losses that may be ranked: there, and past the transition."""
+    """The losses that tell something: there, past the transition, and not alone in their length.
+
+    Losses after another number of tokens have a level of their own.
+    """
     losses = [anchor.trained for anchor in anchors if anchor.trained is not None]
-    return tuple(loss for loss in losses if loss.passed_transition)
+    passed = [loss for loss in losses if loss.passed_transition]
+    lengths = Counter(loss.tokens for loss in passed)
+    return tuple(loss for loss in passed if lengths[loss.tokens] > 1)
 
 
 def to_continue(anchors: Sequence[Anchor], settings: RunSettings) -> tuple[Candidate, ...]:
@@ -211,10 +216,7 @@ def require_enough(anchors: Sequence[Anchor], settings: RunSettings) -> None:
     Raises:
         ProxyError: If they are not.
     """
-    losses = usable(anchors)
-    lengths = Counter(loss.tokens for loss in losses)
-    told = {candidate_id(Candidate(**loss.proxy)) for loss in losses if lengths[loss.tokens] > 1}
-    count = len(told)
+    count = len({candidate_id(Candidate(**loss.proxy)) for loss in usable(anchors)})
     if count >= min(FEWEST_TO_JUDGE, settings.num_anchors):
         return
     failed = [anchor.reason for anchor in anchors if anchor.reason is not None]

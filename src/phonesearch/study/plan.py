@@ -100,11 +100,12 @@ def plan(
     if not must_fit:
         there = _already_trained(pool, settings, prepared)
         if there:
+            planned = replace(settings, num_anchors=there)
             observer.say(
                 f"{there} anchors of this space and text were trained before and are used again; "
-                "--proxy-time plans anew"
+                f"--proxy-time plans anew. {_certainty(planned, prepared, pool.best(there))}"
             )
-            return replace(settings, num_anchors=there)
+            return planned
     candidates = pool.best(settings.num_anchors)
     observer.say("Measuring how fast proxies train here")
     speed = _tokens_per_s(candidates, settings, prepared.corpus)
@@ -119,12 +120,11 @@ def plan(
         num_anchors=found.num_anchors,
         proxy=replace(settings.proxy, parameters=found.parameters, tokens=found.tokens),
     )
-    before, after = _certainty(planned, prepared, candidates)
     observer.say(
         f"{speed:,.0f} tokens/s a process: {found.num_anchors} anchors of "
         f"{format_count(found.parameters)} parameters and {format_count(found.tokens)} tokens "
-        f"each, about {format_seconds(found.seconds)}. They bring the deviation of the difference "
-        f"between two candidates from {before:.1%} of loss to {after:.1%} (typical, expected)"
+        f"each, about {format_seconds(found.seconds)}. "
+        f"{_certainty(planned, prepared, candidates[: planned.num_anchors])}"
     )
     return planned
 
@@ -281,16 +281,14 @@ def _tokens_per_s(candidates: Sequence[Candidate], settings: RunSettings, corpus
     return _SUSTAINED / float(np.mean([1 / rate for rate in rates]))
 
 
-def _certainty(
-    settings: RunSettings, prepared: Prepared, candidates: Sequence[Candidate]
-) -> tuple[float, float]:
-    """Root mean square deviation of differences of random candidates, before and after."""
+def _certainty(settings: RunSettings, prepared: Prepared, candidates: Sequence[Candidate]) -> str:
+    """What the anchors make of the differences of random candidates, root mean square."""
     judge = make_judge(settings)
     draws = np.random.default_rng(settings.seed).integers(len(prepared.space), size=2 * _PAIRS)
     drawn = [prepared.space.candidate(int(point)) for point in draws]
     rows = feature_rows(drawn, judge.model.training, judge.model.aspect)
     apart = rows[:_PAIRS] - rows[_PAIRS:]
-    anchors = proxies_of(candidates[: settings.num_anchors], settings)
+    anchors = proxies_of(candidates, settings)
     seen = feature_rows(anchors, judge.short, judge.model.aspect)
     names = tuple(str(place) for place in range(len(seen)))
     residual_sd = judge.model.residual_sd
@@ -311,4 +309,7 @@ def _certainty(
         variances = np.einsum("ij,jk,ik->i", apart, beliefs.covariance, apart)
         return math.sqrt(float(variances.mean()) + 2 * residual_sd**2)
 
-    return typical(judge.model.prior), typical(after)
+    return (
+        "They bring the deviation of the difference between two candidates from "
+        f"{typical(judge.model.prior):.1%} of loss to {typical(after):.1%} (typical, expected)"
+    )

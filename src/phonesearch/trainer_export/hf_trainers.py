@@ -17,6 +17,22 @@ from phonesearch.trainer_export.recipe_values import in_their_words, recipe_sent
 from phonesearch.trainer_export.request import ExportRequest
 from phonesearch.trainer_export.shape import heading
 
+TRANSFORMERS_RECIPE: Final = {
+    "accumulation_steps": "gradient_accumulation_steps",
+    "num_steps": "max_steps",
+    "peak_lr": "learning_rate",
+    "warmup_steps": "warmup_steps",
+    "adam_beta1": "adam_beta1",
+    "adam_beta2": "adam_beta2",
+    "adam_eps": "adam_epsilon",
+    "weight_decay": "weight_decay",
+    "gradient_clip_norm": "max_grad_norm",
+}
+"""Our value of a recipe and the field of transformers' `TrainingArguments`, which both extend.
+
+Source: `utils/schemas/training.py` and `config.py` of axolotl 0.19.0, `hparams` of llamafactory
+0.9.5.
+"""
 AXOLOTL: Final[dict[str, Any]] = {
     "base_model": ".",
     "reinit_weights": True,
@@ -30,24 +46,12 @@ AXOLOTL: Final[dict[str, Any]] = {
 }
 """Source: `utils/schemas/config.py` of axolotl 0.19.0; `reinit_weights` starts from fresh ones."""
 AXOLOTL_RECIPE: Final = {
+    **TRANSFORMERS_RECIPE,
     "context_length": "sequence_len",
     "micro_batch_sequences": "micro_batch_size",
-    "accumulation_steps": "gradient_accumulation_steps",
-    "num_steps": "max_steps",
-    "peak_lr": "learning_rate",
     "final_lr_ratio": "cosine_min_lr_ratio",
-    "warmup_steps": "warmup_steps",
-    "adam_beta1": "adam_beta1",
-    "adam_beta2": "adam_beta2",
-    "adam_eps": "adam_epsilon",
-    "weight_decay": "weight_decay",
-    "gradient_clip_norm": "max_grad_norm",
 }
-"""Our value of a recipe and axolotl's option.
-
-Source: `utils/schemas/training.py` and `config.py` of axolotl 0.19.0; what the ratio does is in
-`core/trainers/mixins/scheduler.py`.
-"""
+"""What the ratio does is in `core/trainers/mixins/scheduler.py` of axolotl 0.19.0."""
 LLAMA_FACTORY: Final[dict[str, Any]] = {
     "model_name_or_path": ".",
     "train_from_scratch": True,
@@ -64,24 +68,12 @@ LLAMA_FACTORY: Final[dict[str, Any]] = {
 }
 """Source: `hparams` of llamafactory 0.9.5; `train_from_scratch` starts from fresh weights."""
 LLAMA_FACTORY_RECIPE: Final = {
+    **TRANSFORMERS_RECIPE,
     "context_length": "cutoff_len",
     "micro_batch_sequences": "per_device_train_batch_size",
-    "accumulation_steps": "gradient_accumulation_steps",
-    "num_steps": "max_steps",
-    "peak_lr": "learning_rate",
     "final_lr_ratio": "lr_scheduler_kwargs.min_lr_rate",
-    "warmup_steps": "warmup_steps",
-    "adam_beta1": "adam_beta1",
-    "adam_beta2": "adam_beta2",
-    "adam_eps": "adam_epsilon",
-    "weight_decay": "weight_decay",
-    "gradient_clip_norm": "max_grad_norm",
 }
-"""Our value of a recipe and LLaMA-Factory's option.
-
-Source: `hparams/data_args.py` of llamafactory 0.9.5 for the length; the others are
-`TrainingArguments` of transformers, which it extends.
-"""
+"""Source of the length: `hparams/data_args.py` of llamafactory 0.9.5."""
 DATASET_INFO: Final = {"text": {"file_name": "train.txt", "columns": {"prompt": "text"}}}
 """`dataset_info.json`, by which LLaMA-Factory finds the text."""
 
@@ -128,7 +120,7 @@ class HuggingFaceTrainer:
             install=self.install,
             command=self.command,
             note="" if given else _TOKENIZER.format(request.candidate.vocab_size),
-            recipe=recipe_sentences(request.candidate, where=where, not_set=self.text),
+            recipe=recipe_sentences(request.candidate, where=where, besides=self.text),
         )
         write_text(folder / "README.md", readme)
 

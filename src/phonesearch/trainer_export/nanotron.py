@@ -156,7 +156,7 @@ def _readme(request: ExportRequest) -> str:
         recipe=recipe_sentences(
             candidate,
             where="`nanotron.yaml`",
-            not_set="A text of fewer\ntokens is refused.",
+            besides="A text of fewer\ntokens is refused.",
         ),
         commit=COMMITS["config/config.py"],
     )

@@ -74,13 +74,13 @@ def in_their_words(
     return content
 
 
-def recipe_sentences(candidate: Candidate, *, where: str, not_set: str = "") -> str:
+def recipe_sentences(candidate: Candidate, *, where: str, besides: str = "") -> str:
     """What a README says of the values in its config.
 
     Args:
         candidate: Architecture.
         where: File or function that has them.
-        not_set: Sentence on what the trainer has no option for.
+        besides: What else is to be said, on what becomes of a text of another length, say.
     """
     recipe = config_recipe(candidate)
     micro, times = recipe.micro_batch_sequences, recipe.accumulation_steps
@@ -91,5 +91,5 @@ def recipe_sentences(candidate: Candidate, *, where: str, not_set: str = "") -> 
         "rate: the one for the blocks' matrices apart is\nnot set. The batch is "
         f"{recipe.batch_sequences} sequences on one GPU, {micro} at a time, {times} times; where "
         "memory or GPUs are\nothers, change these two, and keep the product."
-        f"{' ' + not_set if not_set else ''}\n"
+        f"{' ' + besides if besides else ''}\n"
     )
