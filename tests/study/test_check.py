@@ -108,7 +108,7 @@ def test_what_is_typed_is_refused_in_one_message(
 ) -> None:
     new = new_run(tmp_path / "new", dataclasses.replace(settings, scored_by="prior")).path
     for typed, message in (
-        ([str(run.path), "--trial", "99"], "has no finished trial 99; it has 0, 1,"),
+        ([str(run.path), "--trial", "99"], "has no finished trial 99; it has 0 to "),
         ([str(new)], "has no trials yet. Go on with it"),
         ([str(tmp_path)], "error:"),
     ):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from phonesearch.errors import InvalidFileError
 from phonesearch.trainer_export.base import TARGETS
 from phonesearch.trainer_export.handoff_page import (
     SHORT_OF,
@@ -89,8 +88,17 @@ def test_the_last_of_what_was_done_with_one_tool_is_kept(
     assert "run it again" in capsys.readouterr().err
 
 
-def test_a_line_that_does_not_fit_is_named(docs: Path) -> None:
+def test_what_is_missing_is_named_with_what_makes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--folder", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "rounding.json" in told
+    assert "make it with: python benchmarks/int4_quality.py" in told
+
+
+def test_a_line_that_does_not_fit_is_named(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = docs / "lines"
     lines.write_text('{"target": "hf"}\n')
-    with pytest.raises(InvalidFileError, match="lines"):
-        main(["--from", str(lines), "--folder", str(docs)])
+    assert main(["--from", str(lines), "--folder", str(docs)]) == 1
+    assert str(lines) in capsys.readouterr().err

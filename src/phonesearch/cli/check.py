@@ -43,6 +43,7 @@ def check(
         phonesearch check results/my-run
     """
     from phonesearch.cli.console import cache_dir, console
+    from phonesearch.cli.trials import of_trial
     from phonesearch.errors import SettingsError
     from phonesearch.front.pareto import front
     from phonesearch.proxy.corpus import load_corpus
@@ -55,12 +56,8 @@ def check(
     folder = open_folder(run)
     records = {record.number: record for record in read_records(folder)}
     numbers = trial or _outstanding(front(tuple(records.values()), folder.settings.speed))
-    missing = [number for number in numbers if number not in records]
-    if missing:
-        raise SettingsError(
-            f"--trial: {run} has no finished trial {missing[0]}; it has "
-            f"{', '.join(str(number) for number in records) or 'none'}."
-        )
+    for number in numbers:
+        of_trial(records, number, run)
     if not numbers:
         raise SettingsError(
             f"The run {run} has no front yet. Go on with it: phonesearch run --resume {run}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,6 +67,7 @@ def export(
 
         phonesearch export results/my-run --trial 7 --to onnx --weights my-model/trained
     """
+    from phonesearch.cli.trials import of_trial
     from phonesearch.errors import SettingsError
     from phonesearch.study.folder import TOKENIZER_FOLDER, open_folder
     from phonesearch.trainer_export.base import TARGETS, export_to
@@ -85,7 +86,7 @@ def export(
     if every:
         chosen = [point.record for point in found.members]
     elif trial is not None:
-        chosen = [_of_trial(records, trial, run)]
+        chosen = [of_trial(records, trial, run)]
     else:
         number = found.knee if knee else found.fastest if fastest else found.recommended
         chosen = [] if number is None else [records[number]]
@@ -133,14 +134,3 @@ def _front(folder: RunFolder) -> tuple[Front, dict[int, TrialRecord]]:
 
     records = {record.number: record for record in read_records(folder)}
     return front(tuple(records.values()), folder.settings.speed), records
-
-
-def _of_trial(records: Mapping[int, TrialRecord], number: int, run: Path) -> TrialRecord:
-    from phonesearch.errors import SettingsError
-
-    if number not in records:
-        raise SettingsError(
-            f"--trial: {run} has no finished trial {number}; it has "
-            f"{', '.join(str(one) for one in records) or 'none'}."
-        )
-    return records[number]

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from phonesearch.errors import InvalidFileError, PhoneSearchError
 from phonesearch.files import read_text, structure, write_json, write_text
 from phonesearch.report.markdown import markdown_table
 from phonesearch.trainer_export import (
@@ -35,6 +36,7 @@ from phonesearch.trainer_export.limits import Limit
 PAGE: Final = Path("handoff.md")
 TRIED: Final = Path("handoff") / "tried.json"
 ROUNDING: Final = Path("handoff") / "rounding.json"
+ROUNDING_COMMAND: Final = "python benchmarks/int4_quality.py"
 WRITTEN: Final[Mapping[str, str]] = {
     "hf": "`config.json`, `generation_config.json`, tokenizer; trained by `run_clm.py`, `Trainer`",
     "litgpt": "`pretrain.yaml`, `model_config.yaml`, tokenizer; `litgpt pretrain`",
@@ -227,6 +229,8 @@ def read_rounding(path: Path) -> Rounding:
     Raises:
         InvalidFileError: If there is no such file, or it does not fit.
     """
+    if not path.is_file():
+        raise InvalidFileError(path, [f"is missing; make it with: {ROUNDING_COMMAND}"])
     return structure(json.loads(read_text(path)), Rounding, path=path)
 
 
@@ -251,10 +255,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("docs"), help="default: docs")
     chosen = parser.parse_args(arguments)
     page = chosen.folder / PAGE
-    if chosen.lines is not None:
-        _take(chosen.lines, chosen.folder / TRIED)
-    rounding = read_rounding(chosen.folder / ROUNDING)
-    text = page_text(read_tried(chosen.folder / TRIED), rounding) + "\n"
+    try:
+        if chosen.lines is not None:
+            _take(chosen.lines, chosen.folder / TRIED)
+        rounding = read_rounding(chosen.folder / ROUNDING)
+        text = page_text(read_tried(chosen.folder / TRIED), rounding) + "\n"
+    except PhoneSearchError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
     if not chosen.check:
         write_text(page, text)
         sys.stdout.write(f"wrote {page}\n")
