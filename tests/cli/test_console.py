@@ -11,6 +11,7 @@ from phonesearch.cli import console as module
 from phonesearch.cli.console import Console
 from phonesearch.device.profile import read_profile
 from phonesearch.device.speed import Speed
+from phonesearch.study.anchors import Anchor
 from phonesearch.study.record import TrialRecord
 from phonesearch.study.score import Score, ScoreKind
 from phonesearch.study.stopwatch import Turn, predicted
@@ -118,3 +119,31 @@ def test_without_any_training_every_line_says_so(tiny: Candidate, speed: Speed) 
     lines = [line for line in stream.getvalue().splitlines() if "loss" in line]
     assert len(lines) == 4
     assert all("nothing trained" in line for line in lines)
+
+
+def test_time_left_is_told_by_what_was_trained_and_not_by_what_was_there(
+    tiny: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two anchors from the cache; then two gone on with, of which 0.4 were there: 0.3 of each in
+    60 s, the other 0.3 of each in 60 more."""
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    console = Console()
+    console._console = rich.console.Console(file=io.StringIO(), width=200)
+    anchor = Anchor(candidate=tiny, trained=None, reason="None was needed.")
+    console.anchors(2, 0, "anchors")
+    for number in (0, 1):
+        console.anchor(number, anchor)
+    console.anchors(2, 0, "anchors for longer")
+    for number in (0, 1):
+        console.training_anchor(number, 400, 1000)
+    now = 60.0
+    for number in (0, 1):
+        console.training_anchor(number, 700, 1000)
+    assert isinstance(console._console.file, io.StringIO)
+    told = console._console.file.getvalue()
+    assert "1.1 of 2 anchors for longer; about 3 min left" in told  # 0.3 of 2 in the minute
+    now = 100.0
+    console.training_anchor(1, 900, 1000)
+    told = console._console.file.getvalue()
+    assert told.rstrip().endswith("1.6 of 2 anchors for longer; about 50 s left")

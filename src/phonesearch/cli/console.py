@@ -58,7 +58,8 @@ class Console:
         self._new = 0
         self._fastest: tuple[float, str] | None = None
         self._best: tuple[int, Score] | None = None
-        self._anchors = self._anchors_finished = self._anchors_new = 0
+        self._anchors = self._anchors_finished = 0
+        self._anchors_new = 0.0  # how many were trained by this process, parts of them too
         self._anchor_name = "anchors"
         self._anchor_shares: dict[int, float] = {}
         self._anchor_bar: TaskID | None = None
@@ -99,7 +100,8 @@ class Console:
 
     def anchors(self, count: int, finished: int, what: str) -> None:
         """A bar for all of them."""
-        self._anchors, self._anchors_finished, self._anchor_shares = count, finished, {}
+        self._anchors, self._anchors_finished, self._anchors_new = count, finished, 0.0
+        self._anchor_shares = {}
         self._anchor_name = what.partition(";")[0]
         self._work_started_s = time.monotonic()
         self.say(f"Training {count - finished} of {count} {what}")
@@ -111,13 +113,15 @@ class Console:
 
     def training_anchor(self, number: int, tokens: int, total_tokens: int) -> None:
         """Move the bar, or say how far they are."""
-        self._anchor_shares[number] = min(tokens / total_tokens, 1.0)
-        running = sum(self._anchor_shares.values())
-        done = self._anchors_finished + running
+        share = min(tokens / total_tokens, 1.0)
+        # What the first call tells of was there before: the trunk of a shorter training.
+        self._anchors_new += share - self._anchor_shares.setdefault(number, share)
+        self._anchor_shares[number] = share
+        done = self._anchors_finished + sum(self._anchor_shares.values())
         note = ""
-        if running + self._anchors_new > 0.2:
+        if self._anchors_new > 0.2:
             elapsed_s = time.monotonic() - self._work_started_s
-            left_s = elapsed_s / (running + self._anchors_new) * (self._anchors - done)
+            left_s = elapsed_s / self._anchors_new * (self._anchors - done)
             note = f"{_coarse(left_s)} left"
         if self._progress is not None and self._anchor_bar is not None:
             self._progress.update(self._anchor_bar, completed=done, note=note)
@@ -128,9 +132,8 @@ class Console:
 
     def anchor(self, number: int, anchor: Anchor) -> None:
         """A line on it."""
-        self._anchor_shares.pop(number, None)
+        self._anchors_new += 1 - self._anchor_shares.pop(number, 1.0)
         self._anchors_finished += 1
-        self._anchors_new += 1
         place = f"{self._anchors_finished} of {self._anchors} {self._anchor_name}"
         self.say(f"{place}: {describe_anchor(anchor)}")
         if self._anchors_finished == self._anchors:

@@ -45,8 +45,9 @@ _SAMPLE_STEPS: Final = 100
 _SAMPLE_ANCHORS: Final = 8
 """Their speeds differ by half: by depth, and by how wide what they multiply is."""
 _SUSTAINED: Final = 0.80
-"""Share of the sampled speed that whole trainings keep. Source: the default run on two cores of a
-virtual machine, 2026-11-28: 12,300 tokens/s sampled, 14 anchors trained at 9,950."""
+"""Share of the sampled speed that whole trainings keep. Source: two default runs on two cores of
+a virtual machine, 2026-11-28: 12,300 and 12,800 tokens/s sampled, 14 and 12 anchors trained at
+9,950 and 10,100."""
 _SCORING_SHARE: Final = 1 / 3
 """Cost of scoring a token over that of training on it: forward alone, of forward and backward."""
 _SPEED_EXPONENT: Final = 0.85
