@@ -28,6 +28,7 @@ ROOMS = [
     "timing",
     "phone",
     "proxy",
+    "sampling",
     "study",
     "front",
     "report",
@@ -35,7 +36,7 @@ ROOMS = [
     "cli",
 ]
 LIBRARY_ROOMS = {
-    "optuna": {"study"},
+    "optuna": {"sampling", "study"},
     "plotly": {"report"},
     "matplotlib": {"report"},
     "typer": {"cli"},
@@ -44,7 +45,7 @@ LIBRARY_ROOMS = {
     "pydantic": {"files"},
     "yaml": {"files"},
     "onnxruntime": {"onnx_export", "timing", "phone"},
-    "torch": {"model", "onnx_export", "proxy", "study", "trainer_export"},
+    "torch": {"model", "onnx_export", "proxy", "sampling", "study", "trainer_export"},
     "transformers": set(),
     "tokenizers": {"proxy"},
     "gguf": {"trainer_export"},
