@@ -37,6 +37,8 @@ ROOMS = [
 ]
 LIBRARY_ROOMS = {
     "optuna": {"sampling", "study"},
+    "sqlalchemy": {"study"},
+    "ray": {"study"},
     "plotly": {"report"},
     "matplotlib": {"report"},
     "typer": {"cli"},

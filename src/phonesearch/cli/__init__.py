@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from phonesearch import __version__
-from phonesearch.cli import check, device, export, phone, quality, report, run, space, time
+from phonesearch.cli import check, device, export, phone, quality, report, run, space, time, worker
 from phonesearch.errors import PhoneSearchError
 
 
@@ -43,6 +43,7 @@ app = typer.Typer(
     ),
 )
 app.command(name="run")(run.run)
+app.command(name="worker")(worker.worker)
 app.command(name="time")(time.time)
 app.command(name="report")(report.report)
 app.command(name="check")(check.check)

@@ -48,6 +48,8 @@
   - SettingsError            options of a run that contradict each other
   - RunFolderError           a results folder is missing, foreign, damaged or busy
   - TrainerExportError       a trainer or runtime cannot express this candidate
+  - StorageError             the database of a study cannot be reached, or has no such study
+  - WorkerError              worker processes died again and again, or cannot be placed
 
 Anything else that escapes is a bug. A message has up to four parts: what failed, the rule,
 the value got, what to do next.
@@ -70,9 +72,11 @@ from phonesearch.errors.base import (
     RunFolderError,
     SettingsError,
     SpaceExhaustedError,
+    StorageError,
     TimingError,
     TrainerExportError,
     UnsupportedConfigError,
+    WorkerError,
 )
 from phonesearch.errors.phone import (
     AdbError,
@@ -149,12 +153,14 @@ __all__ = [
     "SettingsError",
     "SeveralDevicesError",
     "SpaceExhaustedError",
+    "StorageError",
     "TimingError",
     "TrainerExportError",
     "UnauthorisedError",
     "UnsteadyPhoneError",
     "UnsupportedConfigError",
     "UsbPermissionError",
+    "WorkerError",
     "WrongLibraryError",
     "WrongLogitsError",
 ]

@@ -96,3 +96,11 @@ class RunFolderError(PhoneSearchError):
 
 class TrainerExportError(PhoneSearchError, ValueError):
     """A trainer or runtime cannot express this candidate; names the field."""
+
+
+class StorageError(PhoneSearchError):
+    """The database of a study cannot be reached or used, or holds no such study."""
+
+
+class WorkerError(PhoneSearchError):
+    """Worker processes of a run died again and again, or cannot be placed."""

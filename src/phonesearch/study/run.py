@@ -14,7 +14,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial, TrialState
@@ -22,6 +21,7 @@ from optuna.trial import Trial, TrialState
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import PhoneSearchError, RunFolderError, SettingsError
 from phonesearch.study.anchor_training import anchors_due, train_anchors
+from phonesearch.study.draws import sampler_of
 from phonesearch.study.evaluate import Outcome, Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder, locked
 from phonesearch.study.judge import Judge, make_judge, score
@@ -30,13 +30,7 @@ from phonesearch.study.meter import Meter
 from phonesearch.study.observer import RunObserver, Silent
 from phonesearch.study.prepare import Prepared
 from phonesearch.study.record import TrialRecord
-from phonesearch.study.sampler import (
-    BudgetSampler,
-    NoneAcceptedError,
-    candidate_of,
-    distributions,
-    make_sampler,
-)
+from phonesearch.study.sampler import NoneAcceptedError, candidate_of, distributions
 from phonesearch.study.store import (
     database_problem,
     end,
@@ -47,10 +41,6 @@ from phonesearch.study.store import (
 )
 from phonesearch.study.together import together
 from phonesearch.study.workers import ProxyPool, TrainingJob, proxy_pool
-
-_NUM_STARTUP_TRIALS = 6
-"""Trials drawn far from each other before the sampler is asked. Fewer leave a Gaussian process
-with less than one point an axis; more leave it too few of a laptop's 12 to 24 trials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,19 +148,7 @@ def _draw_batch(run: _Run) -> dict[int, Candidate]:
 def _draw(run: _Run, number: int) -> Candidate:
     """Sample trial `number`, or take up the one that was sampled, wholly or in part."""
     settings, space = run.folder.settings, run.prepared.space
-    seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
-    run.study.sampler = BudgetSampler(
-        space,
-        make_sampler(
-            settings.sampler,
-            seed=seed,
-            num_startup_trials=_NUM_STARTUP_TRIALS,
-            num_trials=settings.trials,
-        ),
-        seed=seed,
-        num_startup_trials=_NUM_STARTUP_TRIALS,
-        accept=run.prepared.limits.accepts,
-    )
+    run.study.sampler = sampler_of(settings, run.prepared, number)
     wanted = distributions(space)
     stored = run.study.get_trials(deepcopy=False)
     if number == len(stored):

@@ -38,6 +38,33 @@ class Constraints:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The worker processes of a run, and where they find their study."""
+
+    workers: int = 1
+    """That the run starts itself; 0 for none, as all are started elsewhere."""
+    storage: str | None = None
+    """URL of the database with its password masked; None is SQLite in the run's folder."""
+    study: str
+    """Name of the study in that database."""
+    ray: str | None = None
+    """Ray cluster that places the workers, as typed; None for processes of this machine."""
+    heartbeat_s: int = 15
+    """Between two signs of life of a trial that is being evaluated."""
+    grace_s: int = 60
+    """Without one of them, after which a trial is given to another worker."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise SettingsError(f"`workers` must be at least 0, got {self.workers}.")
+        if not 0 < self.heartbeat_s < self.grace_s:
+            raise SettingsError(
+                "`heartbeat_s` must be above 0 and below `grace_s`, got "
+                f"{self.heartbeat_s} and {self.grace_s}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
     """Everything that decides which candidates a run evaluates, and how."""
 
@@ -75,6 +102,9 @@ class RunSettings:
     jobs: int = 1
     """Proxies trained side by side. Candidates are drawn in batches of this size, so it
     belongs to what makes a run repeatable."""
+    fleet: Fleet | None = None
+    """Workers that take trials from a common database; None for a run that needs none, and is
+    repeatable."""
     proxy: ProxySettings
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from phonesearch import files
 from phonesearch.device.speed import SpeedObjective
 from phonesearch.errors import RunFolderError
+from phonesearch.study.copies import read_copies
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import make_judge, rejudged
 from phonesearch.study.limits import Limits
@@ -21,7 +22,7 @@ from phonesearch.study.measurements import Kept, read_measurements
 from phonesearch.study.record import TrialRecord
 
 STUDY_NAME = "phonesearch"
-_RECORD = "record"
+RECORD = "record"
 """User attribute that holds a trial's `TrialRecord`."""
 _BUSY_TIMEOUT_S = 60
 
@@ -37,21 +38,32 @@ def open_study(folder: RunFolder) -> optuna.Study:
         storage = optuna.storages.RDBStorage(
             folder.storage_url, engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
         )
-        study = optuna.create_study(
-            storage=storage,
-            study_name=STUDY_NAME,
-            directions=["maximize", "minimize"],
-            load_if_exists=True,
-        )
+        fleet = folder.settings.fleet
+        study = new_study(storage, STUDY_NAME if fleet is None else fleet.study)
     except Exception as error:  # SQLAlchemy and sqlite3 have no common base for a damaged file
         raise RunFolderError(
             f"{folder.path / 'study.db'} cannot be opened ({database_problem(error)}). If it is "
             "damaged, restore it from a copy, or start a new run with --out."
         ) from error
-    with warnings.catch_warnings():  # the names are for optuna-dashboard; nothing here reads them
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([f"{folder.settings.speed}_tokens_per_s", "log_loss"])
+    metric_names(study, folder.settings.speed)
     return study
+
+
+def new_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+    """The study of that name, made if there is none: speed up, loss down."""
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=["maximize", "minimize"],
+        load_if_exists=True,
+    )
+
+
+def metric_names(study: optuna.Study, objective: SpeedObjective) -> None:
+    """Name the objectives for optuna-dashboard; nothing here reads the names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([f"{objective}_tokens_per_s", "log_loss"])
 
 
 def database_problem(error: BaseException) -> str:
@@ -65,7 +77,7 @@ def keep(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) ->
     """Store what was found out about a trial, and only then end it."""
     trial = study.get_trials(deepcopy=False)[record.number]
     # `Trial` would sample again where it is made anew, so the attribute goes to the storage.
-    study._storage.set_trial_user_attr(trial._trial_id, _RECORD, json.dumps(asdict(record)))
+    study._storage.set_trial_user_attr(trial._trial_id, RECORD, json.dumps(asdict(record)))
     end(study, record, objective)
 
 
@@ -80,7 +92,7 @@ def end(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) -> 
 
 def stored_record(trial: FrozenTrial, folder: RunFolder) -> TrialRecord | None:
     """What was stored about a trial, or None while it is not over."""
-    text = trial.user_attrs.get(_RECORD)
+    text = trial.user_attrs.get(RECORD)
     if text is None:
         return None
     return files.structure(json.loads(text), TrialRecord, path=_database(folder))
@@ -94,6 +106,9 @@ def read_records(folder: RunFolder) -> tuple[TrialRecord, ...]:
     Raises:
         RunFolderError: If the run has no database yet, or it is damaged.
     """
+    fleet = folder.settings.fleet
+    if fleet is not None and fleet.storage is not None:
+        return told(folder, read_copies(folder.path))
     if not _database(folder).is_file():
         raise RunFolderError(
             f"{folder.path} has no trials yet. Go on with it: phonesearch run --resume "
@@ -102,9 +117,14 @@ def read_records(folder: RunFolder) -> tuple[TrialRecord, ...]:
     found = (
         stored_record(trial, folder) for trial in open_study(folder).get_trials(deepcopy=False)
     )
+    return told(folder, [one for one in found if one is not None])
+
+
+def told(folder: RunFolder, found: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Records as they were stored, with what is known by now of their times and losses."""
     later = read_measurements(folder.path)
     limits = Limits(folder.settings, folder.profile)
-    records = tuple(_with_measurement(one, later, limits) for one in found if one is not None)
+    records = tuple(_with_measurement(one, later, limits) for one in found)
     if folder.settings.scored_by == "each":
         return rejudged(records, make_judge(folder.settings))
     return records

@@ -193,7 +193,7 @@ def _serve(pipe: Connection, parent: int) -> None:
 
         try:
             watch = Watch(progress=progress, should_stop=should_stop)
-            outcome: ProxyLoss | PhoneSearchError = _trained(job, watch)
+            outcome: ProxyLoss | PhoneSearchError = trained(job, watch)
         except PhoneSearchError as error:
             outcome = ProxyError(str(error))
         except Exception as error:  # a bug in one candidate must not end a night's run
@@ -204,7 +204,8 @@ def _serve(pipe: Connection, parent: int) -> None:
             return
 
 
-def _trained(job: TrainingJob, watch: Watch) -> ProxyLoss:
+def trained(job: TrainingJob, watch: Watch) -> ProxyLoss:
+    """Train, or look up what was trained before, in this process."""
     from phonesearch.proxy.cache import cached_training
     from phonesearch.proxy.shrink import shrink
     from phonesearch.proxy.train import train_shrunk
