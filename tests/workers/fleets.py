@@ -35,8 +35,8 @@ def quick_settings(**changes: Any) -> RunSettings:
     settings = RunSettings(
         device="snapdragon8gen3",
         engine=None,
-        space="decoder",
-        budget=350_000_000,
+        space="phonelm",
+        budget=1_500_000_000,
         trials=12,
         sampler="random",
         scored_by="prior",

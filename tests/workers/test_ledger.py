@@ -232,7 +232,7 @@ def test_a_candidate_that_kills_its_workers_counts_as_failed_in_the_end(
     assert run.worker().work() == 1
     (record,) = run.records().values()
     assert record["state"] == "failed"
-    assert "5 workers were lost while they evaluated it" in record["reason"]
+    assert f"{MOST_DEATHS} workers were lost while they evaluated it" in record["reason"]
 
 
 def test_a_step_whose_answer_was_lost_can_be_made_again(quick: Quick, any_url: str) -> None:

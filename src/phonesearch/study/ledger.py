@@ -17,16 +17,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import optuna
-import sqlalchemy
+import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import TrialState
-from sqlalchemy.orm import Session, aliased
 
 from phonesearch.study.storage import SharedStorage
 from phonesearch.study.store import RECORD
@@ -37,11 +35,14 @@ ARCHITECTURE: Final = "candidate"
 """User attribute of a trial: id of its candidate, by which no two are the same."""
 _RETRIED: Final = "retry_history"
 _FIRST: Final = "failed_trial"
-_STUDIES, _TRIALS = models.StudyModel, models.TrialModel
-_ATTRIBUTES, _PARAMS = models.TrialUserAttributeModel, models.TrialParamModel
-_HEARTBEATS = models.TrialHeartbeatModel
-_Row = Any
-"""Of the trials; Optuna's tables are declared without types."""
+# Optuna declares its tables without types.
+_STUDIES: Any = models.StudyModel.__table__
+_TRIALS: Any = models.TrialModel.__table__
+_ATTRIBUTES: Any = models.TrialUserAttributeModel.__table__
+_SYSTEM: Any = models.TrialSystemAttributeModel.__table__
+_PARAMS: Any = models.TrialParamModel.__table__
+_VALUES: Any = models.TrialValueModel.__table__
+_HEARTBEATS: Any = models.TrialHeartbeatModel.__table__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,14 @@ class Taken:
     """Stored by an earlier worker that died before it ended the trial."""
     deaths: int
     """Workers that were lost while they evaluated it."""
+
+
+class LostTrialError(Exception):
+    """The trial was given to another worker, which took this one for dead."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"trial {number} was given to another worker")
+        self.number = number
 
 
 class Ledger:
@@ -75,30 +84,32 @@ class Ledger:
 
     def take(self, worker: str) -> Taken | None:
         """A trial that waits for a worker, else a new one; None if none is due now."""
-        with self._locked() as session:
-            waiting: _Row = (
-                session.query(_TRIALS)
-                .filter(_TRIALS.study_id == self._study_id, _TRIALS.state == TrialState.WAITING)
-                .order_by(_TRIALS.trial_id)
-                .first()
-            )
+        with self._locked() as to:
+            waiting = to.execute(
+                sa.select(_TRIALS.c.trial_id, _TRIALS.c.number)
+                .where(self._of_study(), _TRIALS.c.state == TrialState.WAITING)
+                .order_by(_TRIALS.c.trial_id)
+                .limit(1)
+            ).first()
             if waiting is None:
-                if self._num_live(session) >= self._target:
+                if self._num_live(to) >= self._target:
                     return None
-                waiting = self._add(session, TrialState.RUNNING)
-            waiting.state = TrialState.RUNNING
-            waiting.datetime_start = datetime.now()
-            self._set(session, waiting, WORKER, worker)
+                trial_id, number = self._add(to, TrialState.RUNNING)
+                found = Taken(trial_id=trial_id, number=number, params={}, record=None, deaths=0)
+            else:
+                trial_id, number = waiting
+                _change(to, trial_id, state=TrialState.RUNNING, datetime_start=_now())
+                found = Taken(
+                    trial_id=trial_id,
+                    number=number,
+                    params=_params(to, trial_id),
+                    record=_attribute(to, trial_id, RECORD),
+                    deaths=len(_system(to, trial_id).get(_RETRIED, [])),
+                )
+            _write(to, trial_id, {WORKER: worker})
             # With the trial, as one without is never found dead.
-            session.add(_HEARTBEATS(trial_id=waiting.trial_id))
-            session.flush()
-            return Taken(
-                trial_id=waiting.trial_id,
-                number=waiting.number,
-                params=_params(session, waiting.trial_id),
-                record=self._get(session, waiting, RECORD),
-                deaths=len(_system(session, waiting.trial_id).get(_RETRIED, [])),
-            )
+            to.execute(sa.insert(_HEARTBEATS).values(trial_id=trial_id))
+            return found
 
     def place(
         self,
@@ -115,23 +126,33 @@ class Ledger:
         Raises:
             LostTrialError: If the trial was given to another worker.
         """
-        with self._locked() as session:
-            trial = self._own(session, trial_id)
-            if _params(session, trial_id):  # by an earlier try whose answer was lost
-                return True
-            if self._is_used(session, trial_id, architecture):
-                return False
-            for name, distribution in distributions.items():
-                value = distribution.to_internal_repr(params[name])
-                session.add(
-                    _PARAMS(
-                        trial_id=trial_id,
-                        param_name=name,
-                        param_value=value,
-                        distribution_json=distribution_to_json(distribution),
-                    )
+        with self._locked() as to:
+            state, number = self._state(to, trial_id)
+            if state != TrialState.RUNNING:
+                raise LostTrialError(number)
+            holder = to.execute(
+                sa.select(_TRIALS.c.trial_id)
+                .join(_ATTRIBUTES, _ATTRIBUTES.c.trial_id == _TRIALS.c.trial_id)
+                .where(
+                    self._of_study(),
+                    _is_live(),
+                    _ATTRIBUTES.c.key == ARCHITECTURE,
+                    _ATTRIBUTES.c.value_json == json.dumps(architecture),
                 )
-            self._set(session, trial, ARCHITECTURE, architecture)
+            ).scalar()
+            if holder is not None:  # its own: by an earlier try whose answer was lost
+                return bool(holder == trial_id)
+            rows = [
+                {
+                    "trial_id": trial_id,
+                    "param_name": name,
+                    "param_value": distribution.to_internal_repr(params[name]),
+                    "distribution_json": distribution_to_json(distribution),
+                }
+                for name, distribution in distributions.items()
+            ]
+            to.execute(sa.insert(_PARAMS).values(rows))
+            _write(to, trial_id, {ARCHITECTURE: architecture})
             return True
 
     def settle(
@@ -152,24 +173,31 @@ class Ledger:
         Returns:
             False if the trial is another worker's by now; then nothing is stored.
         """
-        with self._session() as session:
-            trial: _Row = _TRIALS.find_or_raise_by_id(trial_id, session, for_update=True)
-            if trial.state != TrialState.RUNNING:
-                return self._get(session, trial, RECORD) == record
-            self._set(session, trial, RECORD, record)
-            for name, text in (attributes or {}).items():
-                self._set(session, trial, name, text)
-            for objective, value in enumerate(values or ()):
-                self._backend._set_trial_value_without_commit(session, trial, objective, value)
-            _end(trial, TrialState.FAIL if values is None else TrialState.COMPLETE)
+        with self._begun() as to:
+            if self._state(to, trial_id)[0] != TrialState.RUNNING:
+                return _attribute(to, trial_id, RECORD) == record
+            _write(to, trial_id, {RECORD: record, **(attributes or {})})
+            if values is not None:
+                rows = []
+                for objective, value in enumerate(values):
+                    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+                    rows.append(
+                        {
+                            "trial_id": trial_id,
+                            "objective": objective,
+                            "value": stored,
+                            "value_type": kind,
+                        }
+                    )
+                to.execute(sa.insert(_VALUES).values(rows))
+            _end(to, trial_id, TrialState.FAIL if values is None else TrialState.COMPLETE)
             return True
 
     def give_up(self, trial_id: int) -> None:
         """End a trial without a record, as if it had never been."""
-        with self._session() as session:
-            trial: _Row = _TRIALS.find_or_raise_by_id(trial_id, session, for_update=True)
-            if trial.state == TrialState.RUNNING:
-                _end(trial, TrialState.FAIL)
+        with self._begun() as to:
+            if self._state(to, trial_id)[0] == TrialState.RUNNING:
+                _end(to, trial_id, TrialState.FAIL)
 
     def hand_on(self, trial_ids: Sequence[int], *, died: bool = True) -> int:
         """End trials whose worker is gone, and let each wait for another as a new trial.
@@ -182,31 +210,34 @@ class Ledger:
             How many were handed on.
         """
         done = 0
-        with self._locked() as session:
+        with self._locked() as to:
             for trial_id in trial_ids:
-                trial: _Row = _TRIALS.find_or_raise_by_id(trial_id, session, for_update=True)
-                if trial.state != TrialState.RUNNING:
+                state, number = self._state(to, trial_id)
+                if state != TrialState.RUNNING:
                     continue
-                _end(trial, TrialState.FAIL)
-                heir = self._add(session, TrialState.WAITING)
+                _end(to, trial_id, TrialState.FAIL)
+                heir, _ = self._add(to, TrialState.WAITING)
+                columns = [_PARAMS.c.param_name, _PARAMS.c.param_value, _PARAMS.c.distribution_json]
+                params = (
+                    sa.select(sa.literal(heir), *columns)
+                    .where(_PARAMS.c.trial_id == trial_id)
+                    .order_by(_PARAMS.c.param_id)
+                )
+                names = ["trial_id", *(column.name for column in columns)]
+                to.execute(sa.insert(_PARAMS).from_select(names, params))
                 for name in (ARCHITECTURE, RECORD):
-                    text = self._get(session, trial, name)
+                    text = _attribute(to, trial_id, name)
                     if text is not None:
-                        self._set(session, heir, name, text)
+                        _write(to, heir, {name: text})
                 # Moved, not copied: whoever has a record is counted.
-                session.query(_ATTRIBUTES).filter(
-                    _ATTRIBUTES.trial_id == trial_id, _ATTRIBUTES.key == RECORD
-                ).delete(synchronize_session=False)
-                for one in session.query(_PARAMS).filter(_PARAMS.trial_id == trial_id):
-                    session.add(
-                        _PARAMS(
-                            trial_id=heir.trial_id,
-                            param_name=one.param_name,
-                            param_value=one.param_value,
-                            distribution_json=one.distribution_json,
-                        )
-                    )
-                self._inherit(session, trial, heir, died)
+                to.execute(_delete(trial_id, [RECORD]))
+                known = _system(to, trial_id)
+                history = [*known.get(_RETRIED, []), *([number] if died else [])]
+                rows = [
+                    {"trial_id": heir, "key": key, "value_json": json.dumps(value)}
+                    for key, value in {_FIRST: number, **known, _RETRIED: history}.items()
+                ]
+                to.execute(sa.insert(_SYSTEM).values(rows))
                 done += 1
         return done
 
@@ -217,161 +248,151 @@ class Ledger:
     def of_workers(self, workers: Sequence[str]) -> list[int]:
         """Ids of running trials that those workers evaluate."""
         names = [json.dumps(worker) for worker in workers]
-        with self._session() as session:
-            found = (
-                session.query(_TRIALS.trial_id)
-                .join(_ATTRIBUTES, _ATTRIBUTES.trial_id == _TRIALS.trial_id)
-                .filter(
-                    _TRIALS.study_id == self._study_id,
-                    _TRIALS.state == TrialState.RUNNING,
-                    _ATTRIBUTES.key == WORKER,
-                    _ATTRIBUTES.value_json.in_(names),
+        with self._backend.engine.connect() as to:
+            found = to.execute(
+                sa.select(_TRIALS.c.trial_id)
+                .join(_ATTRIBUTES, _ATTRIBUTES.c.trial_id == _TRIALS.c.trial_id)
+                .where(
+                    self._of_study(),
+                    _TRIALS.c.state == TrialState.RUNNING,
+                    _ATTRIBUTES.c.key == WORKER,
+                    _ATTRIBUTES.c.value_json.in_(names),
                 )
-                .all()
             )
             return [trial_id for (trial_id,) in found]
 
     def beat(self, trial_id: int) -> bool:
         """A sign of life; whether the trial still is this worker's."""
         self._backend.record_heartbeat(trial_id)
-        with self._session() as session:
-            state = session.query(_TRIALS.state).filter(_TRIALS.trial_id == trial_id).scalar()
+        with self._backend.engine.connect() as to:
+            state = to.execute(
+                sa.select(_TRIALS.c.state).where(_TRIALS.c.trial_id == trial_id)
+            ).scalar()
             return bool(state == TrialState.RUNNING)
 
     def standing(self) -> tuple[int, int]:
         """How many trials are finished with a record, and how many are on their way."""
-        with self._session() as session:
-            under_way = (
-                session.query(sqlalchemy.func.count(_TRIALS.trial_id))
-                .filter(
-                    _TRIALS.study_id == self._study_id,
-                    _TRIALS.state.in_((TrialState.RUNNING, TrialState.WAITING)),
+        with self._backend.engine.connect() as to:
+            under_way = to.execute(
+                sa.select(sa.func.count()).where(
+                    self._of_study(), _TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
                 )
-                .scalar()
-            )
-            return self._num_live(session) - int(under_way or 0), int(under_way or 0)
+            ).scalar()
+            return self._num_live(to) - int(under_way or 0), int(under_way or 0)
 
-    def _num_live(self, session: Session) -> int:
+    def _of_study(self) -> Any:
+        return _TRIALS.c.study_id == self._study_id
+
+    def _num_live(self, to: sa.Connection) -> int:
         """Trials that are finished with a record or under way; those of the dead are neither."""
-        found = (
-            session.query(sqlalchemy.func.count(_TRIALS.trial_id))
-            .filter(
-                _TRIALS.study_id == self._study_id,
-                sqlalchemy.or_(_TRIALS.state != TrialState.FAIL, _has_record()),
+        count = sa.select(sa.func.count()).where(self._of_study(), _is_live())
+        return int(to.execute(count).scalar() or 0)
+
+    def _add(self, to: sa.Connection, state: TrialState) -> tuple[int, int]:
+        """A new trial: its id and its number, counted as Optuna does."""
+        earlier = sa.select(sa.func.count()).select_from(_TRIALS).where(self._of_study())
+        number = int(to.execute(earlier).scalar() or 0)
+        done = to.execute(
+            sa.insert(_TRIALS).values(
+                study_id=self._study_id, number=number, state=state, datetime_start=_now()
             )
-            .scalar()
         )
-        return int(found or 0)
+        key: Any = done.inserted_primary_key
+        return int(key[0]), number
 
-    def _is_used(self, session: Session, trial_id: int, architecture: str) -> bool:
-        found = (
-            session.query(_TRIALS.trial_id)
-            .join(_ATTRIBUTES, _ATTRIBUTES.trial_id == _TRIALS.trial_id)
-            .filter(
-                _TRIALS.study_id == self._study_id,
-                _TRIALS.trial_id != trial_id,
-                sqlalchemy.or_(_TRIALS.state != TrialState.FAIL, _has_record()),
-                _ATTRIBUTES.key == ARCHITECTURE,
-                _ATTRIBUTES.value_json == json.dumps(architecture),
-            )
-            .first()
-        )
-        return found is not None
-
-    def _add(self, session: Session, state: TrialState) -> _Row:
-        trial: _Row = _TRIALS(
-            study_id=self._study_id, number=None, state=state, datetime_start=datetime.now()
-        )
-        session.add(trial)
-        session.flush()
-        trial.number = trial.count_past_trials(session)
-        session.flush()
-        return trial
-
-    def _inherit(self, session: Session, trial: _Row, heir: _Row, died: bool) -> None:
-        known = _system(session, trial.trial_id)
-        history = [*known.get(_RETRIED, []), *([trial.number] if died else [])]
-        for key, value in {_FIRST: trial.number, **known, _RETRIED: history}.items():
-            self._backend._set_trial_attr_without_commit(
-                session, models.TrialSystemAttributeModel, heir.trial_id, key, value
-            )
-
-    def _own(self, session: Session, trial_id: int) -> _Row:
-        trial: _Row = _TRIALS.find_or_raise_by_id(trial_id, session, for_update=True)
-        if trial.state != TrialState.RUNNING:
-            raise LostTrialError(trial.number)
-        return trial
-
-    def _set(self, session: Session, trial: _Row, key: str, value: str) -> None:
-        self._backend._set_trial_attr_without_commit(
-            session, _ATTRIBUTES, trial.trial_id, key, value
-        )
-
-    def _get(self, session: Session, trial: _Row, key: str) -> str | None:
-        found = (
-            session.query(_ATTRIBUTES.value_json)
-            .filter(_ATTRIBUTES.trial_id == trial.trial_id, _ATTRIBUTES.key == key)
-            .scalar()
-        )
-        return None if found is None else str(json.loads(found))
+    def _state(self, to: sa.Connection, trial_id: int) -> tuple[TrialState, int]:
+        """Of a trial, whose row is locked."""
+        state, number = to.execute(
+            sa.select(_TRIALS.c.state, _TRIALS.c.number)
+            .where(_TRIALS.c.trial_id == trial_id)
+            .with_for_update()
+        ).one()
+        return state, int(number)
 
     @contextmanager
-    def _session(self) -> Iterator[Session]:
-        with _create_scoped_session(self._backend.scoped_session) as session:
+    def _begun(self) -> Iterator[sa.Connection]:
+        """A transaction, in SQLite with the lock of the one writer that it allows."""
+        with self._backend.engine.begin() as to:
             if self._backend.engine.name == "sqlite":
-                self._write_first(session)
-            yield session
+                to.execute(
+                    sa.update(_STUDIES)
+                    .where(_STUDIES.c.study_id == self._study_id)
+                    .values(study_name=_STUDIES.c.study_name)
+                )
+            yield to
 
     @contextmanager
-    def _locked(self) -> Iterator[Session]:
-        with self._session() as session:
+    def _locked(self) -> Iterator[sa.Connection]:
+        """One that all others of this kind wait for."""
+        with self._begun() as to:
             if self._backend.engine.name != "sqlite":
-                _STUDIES.find_or_raise_by_id(self._study_id, session, for_update=True)
-            yield session
-
-    def _write_first(self, session: Session) -> None:
-        """Begins the transaction with the lock of the one writer that SQLite allows."""
-        session.execute(
-            sqlalchemy.update(_STUDIES)
-            .where(_STUDIES.study_id == self._study_id)
-            .values(study_name=_STUDIES.study_name)
-            .execution_options(synchronize_session=False)
-        )
+                to.execute(
+                    sa.select(_STUDIES.c.study_id)
+                    .where(_STUDIES.c.study_id == self._study_id)
+                    .with_for_update()
+                )
+            yield to
 
 
-class LostTrialError(Exception):
-    """The trial was given to another worker, which took this one for dead."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"trial {number} was given to another worker")
-        self.number = number
+def _now() -> datetime:
+    """As Optuna has it in its tables."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
-def _has_record() -> Any:
-    stored = aliased(_ATTRIBUTES)
-    found = sqlalchemy.select(stored.trial_id).where(
-        stored.trial_id == _TRIALS.trial_id, stored.key == RECORD
+def _is_live() -> Any:
+    stored = _ATTRIBUTES.alias()
+    record = sa.select(stored.c.trial_id).where(
+        stored.c.trial_id == _TRIALS.c.trial_id, stored.c.key == RECORD
     )
-    return found.correlate(_TRIALS).exists()
+    return sa.or_(_TRIALS.c.state != TrialState.FAIL, record.correlate(_TRIALS).exists())
 
 
-def _end(trial: _Row, state: TrialState) -> None:
-    trial.state = state
-    trial.datetime_complete = datetime.now()
+def _change(to: sa.Connection, trial_id: int, **values: Any) -> None:
+    to.execute(sa.update(_TRIALS).where(_TRIALS.c.trial_id == trial_id).values(**values))
 
 
-def _params(session: Session, trial_id: int) -> dict[str, Any]:
-    rows: Any = (
-        session.query(_PARAMS).filter(_PARAMS.trial_id == trial_id).order_by(_PARAMS.param_id)
+def _end(to: sa.Connection, trial_id: int, state: TrialState) -> None:
+    _change(to, trial_id, state=state, datetime_complete=_now())
+
+
+def _delete(trial_id: int, names: Sequence[str]) -> sa.Delete:
+    return sa.delete(_ATTRIBUTES).where(
+        _ATTRIBUTES.c.trial_id == trial_id, _ATTRIBUTES.c.key.in_(names)
+    )
+
+
+def _write(to: sa.Connection, trial_id: int, attributes: Mapping[str, str]) -> None:
+    to.execute(_delete(trial_id, list(attributes)))
+    rows = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(text)}
+        for key, text in attributes.items()
+    ]
+    to.execute(sa.insert(_ATTRIBUTES).values(rows))
+
+
+def _attribute(to: sa.Connection, trial_id: int, key: str) -> str | None:
+    found = to.execute(
+        sa.select(_ATTRIBUTES.c.value_json).where(
+            _ATTRIBUTES.c.trial_id == trial_id, _ATTRIBUTES.c.key == key
+        )
+    ).scalar()
+    return None if found is None else str(json.loads(found))
+
+
+def _params(to: sa.Connection, trial_id: int) -> dict[str, Any]:
+    rows = to.execute(
+        sa.select(_PARAMS.c.param_name, _PARAMS.c.param_value, _PARAMS.c.distribution_json)
+        .where(_PARAMS.c.trial_id == trial_id)
+        .order_by(_PARAMS.c.param_id)
     )
     return {
-        row.param_name: json_to_distribution(row.distribution_json).to_external_repr(
-            row.param_value
-        )
-        for row in rows.order_by(_PARAMS.param_id)
+        name: json_to_distribution(distribution).to_external_repr(value)
+        for name, value, distribution in rows
     }
 
 
-def _system(session: Session, trial_id: int) -> dict[str, Any]:
-    rows: Any = models.TrialSystemAttributeModel.where_trial_id(trial_id, session)
-    return {row.key: json.loads(row.value_json) for row in rows}
+def _system(to: sa.Connection, trial_id: int) -> dict[str, Any]:
+    rows = to.execute(
+        sa.select(_SYSTEM.c.key, _SYSTEM.c.value_json).where(_SYSTEM.c.trial_id == trial_id)
+    )
+    return {key: json.loads(text) for key, text in rows}

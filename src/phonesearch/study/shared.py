@@ -22,9 +22,10 @@ from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.copies import run_id
 from phonesearch.study.folder import RunFolder, open_folder
 from phonesearch.study.prepare import Prepared
+from phonesearch.study.record import TrialRecord
 from phonesearch.study.settings import Fleet, RunSettings
 from phonesearch.study.storage import SharedStorage, open_storage, problem
-from phonesearch.study.store import metric_names, new_study
+from phonesearch.study.store import RECORD, metric_names, new_study
 
 FILES: Final = ("settings.yaml", "space.yaml", "device.yaml")
 _VERSION: Final = "phonesearch version"
@@ -186,3 +187,12 @@ def require_shared_machine(study: optuna.Study, fingerprint: str) -> None:
             f"The run measures on {expected}, and this is {fingerprint}. Times of two machines "
             "make no front together: start the worker on one that is alike."
         )
+
+
+def stored_records(study: optuna.Study) -> list[TrialRecord]:
+    """The records of a study's finished trials, by number; of the dead there are none."""
+    return [
+        files.structure(json.loads(trial.user_attrs[RECORD]), TrialRecord, path=Path("study"))
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished() and RECORD in trial.user_attrs
+    ]

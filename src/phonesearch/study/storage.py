@@ -169,7 +169,6 @@ def _engine_arguments(url: sqlalchemy.URL) -> dict[str, Any]:
         # Two connections a worker, of which one for heartbeats is closed in between.
         "pool_size": 1,
         "max_overflow": 2,
-        "pool_pre_ping": True,
     }
     if url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query:
         arguments["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_S}

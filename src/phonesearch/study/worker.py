@@ -46,8 +46,9 @@ from phonesearch.study.store import RECORD
 
 MEASUREMENT: Final = "measurement"
 """User attribute of a trial: its measurement with all raw samples."""
-MOST_DEATHS: Final = 5
-"""Workers that one trial may cost before it counts as failed: it may be what kills them."""
+MOST_DEATHS: Final = 10
+"""Workers that one trial may cost before it counts as failed: it may be what kills them. Where half
+of all workers are killed by chance at every trial, one in a thousand comes to so many."""
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _LOGGER = logging.getLogger(__name__)
