@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phonesearch.study.prepare import Prepared
 from phonesearch.study.sampler import BudgetSampler, make_sampler
@@ -14,7 +15,12 @@ with less than one point an axis; more leave it too few of a laptop's 12 to 24 t
 
 
 def sampler_of(
-    settings: RunSettings, prepared: Prepared, number: int, *, again: int = 0
+    settings: RunSettings,
+    prepared: Prepared,
+    number: int,
+    *,
+    again: int = 0,
+    known: dict[int, NDArray[np.int32]] | None = None,
 ) -> BudgetSampler:
     """The sampler that draws a trial.
 
@@ -23,6 +29,7 @@ def sampler_of(
         prepared: Its space and constraints.
         number: Of the trial.
         again: Draws of it before, whose architecture another worker took meanwhile.
+        known: See `BudgetSampler`.
     """
     entropy = [settings.seed, number, again] if again else [settings.seed, number]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
@@ -37,4 +44,5 @@ def sampler_of(
         seed=seed,
         num_startup_trials=_NUM_STARTUP_TRIALS,
         accept=prepared.limits.accepts,
+        known=known,
     )

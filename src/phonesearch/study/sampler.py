@@ -128,6 +128,8 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         num_startup_trials: Finished trials before the inner sampler is asked. Until then
             points are drawn far from each other.
         accept: Whether a candidate meets the constraints that can be checked before training.
+        known: Positions of trials by number, which whoever draws often keeps from one sampler to
+            the next; those that are missing are added.
     """
 
     def __init__(
@@ -138,12 +140,14 @@ class BudgetSampler(optuna.samplers.BaseSampler):
         seed: int,
         num_startup_trials: int,
         accept: Callable[[Candidate], bool] = lambda candidate: True,
+        known: dict[int, NDArray[np.int32]] | None = None,
     ) -> None:
         self._space = space
         self._inner = inner
         self._rng = np.random.default_rng(seed)
         self._num_startup_trials = num_startup_trials
         self._accept = accept
+        self._known = {} if known is None else known
         self._distributions = distributions(space)
 
     def infer_relative_search_space(
@@ -166,7 +170,7 @@ class BudgetSampler(optuna.samplers.BaseSampler):
                 accepted.
         """
         earlier = [
-            _positions(self._space, other.params)
+            self._positions_of(other)
             for other in study.get_trials(deepcopy=False)
             if other.number < trial.number and search_space.keys() <= other.params.keys()
         ]
@@ -190,6 +194,11 @@ class BudgetSampler(optuna.samplers.BaseSampler):
     ) -> Any:
         """Never needed, as `sample_relative` gives every parameter."""
         raise AssertionError(f"parameter {param_name!r} is not an axis of the search space")
+
+    def _positions_of(self, other: optuna.trial.FrozenTrial) -> NDArray[np.int32]:
+        if other.number not in self._known:
+            self._known[other.number] = _positions(self._space, other.params)
+        return self._known[other.number]
 
     def _suggest(
         self,

@@ -19,7 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from phonesearch import files
@@ -97,6 +99,8 @@ class _State:
 
     parsed: dict[int, TrialRecord] = field(default_factory=dict)
     """Records of others, by number."""
+    positions: dict[int, NDArray[np.int32]] = field(default_factory=dict)
+    """What samplers know of others, by number."""
     looked_s: float = 0.0
     """When it last looked for trials of the dead."""
 
@@ -252,7 +256,9 @@ class Worker:
             again += 1
 
     def _draw(self, taken: Taken, again: int) -> dict[str, Any]:
-        sampler = sampler_of(self._settings, self._prepared, taken.number, again=again)
+        sampler = sampler_of(
+            self._settings, self._prepared, taken.number, again=again, known=self._state.positions
+        )
         self._study.sampler = sampler
         self._study._thread_local.cached_all_trials = None  # else it shows an earlier look
         with self._storage.held(self._study._study_id):
