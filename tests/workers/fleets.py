@@ -28,6 +28,10 @@ from phonesearch.study.storage import STORAGE_VARIABLE, masked
 from phonesearch.study.store import RECORD
 from phonesearch.study.worker import Tools, Worker
 
+LINES = [
+    f"def f{n}(x, y={n % 7}):\n    total = x * {n} + y\n    return total - {n % 13}\n\n"
+    for n in range(6000)
+]
 SOURCE = str(Path(phonesearch.__file__).parents[1])
 
 

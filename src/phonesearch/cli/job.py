@@ -144,8 +144,11 @@ def _opened(
     """What measures, opened before all else: a phone that cannot be measured costs no hours."""
     from phonesearch.cli.machine import opened_meter
 
+    device = settings.device if profile.measured else settings.measure_on
+    if settings.fleet is not None and profile.measured:
+        device = None  # workers measure, one after the other
     return opened_meter(
-        settings.device if profile.measured else settings.measure_on,
+        device,
         folder=path,
         cpus=settings.cpus,
         threads=settings.threads,
@@ -163,6 +166,7 @@ def _prepare(
 
 
 def _search(folder: RunFolder, prepared: Prepared, meter: Meter | None, shown: Console) -> None:
+    from phonesearch.cli.fleet import search_with_workers
     from phonesearch.cli.results import print_results
     from phonesearch.front.confirm import confirm
     from phonesearch.report.build import build
@@ -178,7 +182,10 @@ def _search(folder: RunFolder, prepared: Prepared, meter: Meter | None, shown: C
             f"{meter.num_at_once} phones are used at once; more --jobs would use more"
         )
     try:
-        search(folder, prepared, observer=shown, meter=None if after else meter)
+        if settings.fleet is not None:
+            search_with_workers(folder, prepared, shown)
+        else:
+            search(folder, prepared, observer=shown, meter=None if after else meter)
         if meter is not None and after:
             confirm(folder, meter, observer=shown)
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from phonesearch.errors import SettingsError
 
@@ -38,3 +38,9 @@ def one_of(option: str, text: str, choices: tuple[T, ...]) -> T:
             return choice
     known = ", ".join(str(choice) for choice in choices)
     raise SettingsError(f"{option}: must be one of {known}, got {text!r}.")
+
+
+def typed(ctx: Any) -> list[str]:
+    """Names of the options that stand on the command line."""
+    sources: dict[str, Any] = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]

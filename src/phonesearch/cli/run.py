@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from phonesearch.cli import fleet
 
 if TYPE_CHECKING:
     from phonesearch.study.settings import RunSettings
@@ -216,6 +218,10 @@ def run(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    workers: fleet.Workers = None,
+    storage: fleet.Storage = None,
+    study: fleet.Study = None,
+    ray: fleet.Ray = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -242,7 +248,7 @@ def run(
     from phonesearch.cli.console import console
     from phonesearch.cli.job import default_folder, go_on, start, with_trials
     from phonesearch.cli.machine import check_cores, machine_of
-    from phonesearch.cli.options import parsed
+    from phonesearch.cli.options import parsed, typed
     from phonesearch.errors import SettingsError
     from phonesearch.study.folder import open_folder
     from phonesearch.trainer_export.tokenizer import read_tokenizer
@@ -250,7 +256,7 @@ def run(
 
     with console() as shown:
         if resume is not None:
-            others = [name for name in _typed(ctx) if name not in ("resume", "trials")]
+            others = sorted({*typed(ctx)} - {"resume", "trials", "workers", "storage"})
             if others:
                 raise SettingsError(
                     f"--{others[0].replace('_', '-')} cannot be given with --resume, which goes "
@@ -259,7 +265,7 @@ def run(
             folder = open_folder(resume)
             if trials is not None:
                 folder = with_trials(folder, trials)
-            go_on(folder, shown)
+            go_on(fleet.with_other_fleet(folder, workers=workers, storage=storage), shown)
             return
         predicting, measure_on = machine_of(device, measure, profile)
         check_cores(measure_on or predicting, cpus, threads)
@@ -294,21 +300,18 @@ def run(
         given = (anchors, proxy_parameters, proxy_tokens)
         time_s = parsed("--proxy-time", proxy_time, parse_seconds)
         is_planned = settings.scored_by == "anchors" and all(value is None for value in given)
+        path = out or default_folder(settings)
         start(
-            settings,
-            out or default_folder(settings),
+            fleet.with_fleet(
+                settings, path, workers=workers, storage=storage, study=study, ray=ray
+            ),
+            path,
             shown,
             is_default_recipe=proxy_parameters is None and proxy_tokens is None,
             proxy_time_s=time_s if is_planned else None,
-            must_fit="proxy_time" in _typed(ctx),
+            must_fit="proxy_time" in typed(ctx),
             tokenizer=None if tokenizer is None else read_tokenizer(tokenizer),
         )
-
-
-def _typed(ctx: typer.Context) -> list[str]:
-    """Names of the options that stand on the command line."""
-    sources: dict[str, Any] = {name: ctx.get_parameter_source(name) for name in ctx.params}
-    return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
 
 
 def _settings(
