@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,14 +61,18 @@ def worker(
     is_orphan = orphaned()
     shown = WorkerLog()
     shown.say(f"Joining study {study!r}")
+
+    def should_stop() -> bool:
+        return told.to_stop or is_orphan()
+
     try:
         finished = join(
             url,
             study,
             cache_dir=cache_dir(),
             num_threads=threads,
-            open_meter=_meter,
-            should_stop=lambda: told.to_stop or is_orphan(),
+            open_meter=lambda folder, models: _meter(folder, models, shown.say, should_stop),
+            should_stop=should_stop,
             observer=shown,
         )
     except (StoppedError, KeyboardInterrupt):
@@ -90,12 +95,25 @@ class Told:
         self.to_stop = True
 
 
-def _meter(folder: RunFolder, models: Path) -> Meter | None:
+def _meter(
+    folder: RunFolder, models: Path, say: Callable[[str], None], should_stop: Callable[[], bool]
+) -> Meter | None:
+    from phonesearch.cli.phone_device import is_phone
+    from phonesearch.cli.phone_turns import PhoneTurns
     from phonesearch.study.meter import HostMeter
 
+    settings = folder.settings
     if not folder.profile.measured:
         return None
-    return HostMeter(folder=models, num_threads=folder.settings.threads)
+    if is_phone(settings.device):
+        return PhoneTurns(
+            settings.device,
+            cpus=settings.cpus,
+            threads=settings.threads,
+            say=say,
+            should_stop=should_stop,
+        )
+    return HostMeter(folder=models, num_threads=settings.threads)
 
 
 class WorkerLog:

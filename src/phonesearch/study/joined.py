@@ -7,7 +7,6 @@ import socket
 import tempfile
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,9 +14,10 @@ from typing import Final
 import optuna
 
 from phonesearch.candidate.config import Candidate
+from phonesearch.locks import Quiet
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.folder import RunFolder
-from phonesearch.study.meter import Meter
+from phonesearch.study.meter import HostMeter, Meter
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.prepare import Prepared, prepare
 from phonesearch.study.settings import RunSettings
@@ -48,7 +48,6 @@ def join(
     open_meter: OpenMeter,
     should_stop: Callable[[], bool],
     observer: RunObserver,
-    timing: Callable[[], AbstractContextManager[object]] | None = None,
 ) -> int:
     """Work on a study until it has all its trials.
 
@@ -60,7 +59,6 @@ def join(
         open_meter: Makes what measures.
         should_stop: Whether to end, handing on the trial in work.
         observer: Told of every step.
-        timing: Held while something is timed.
 
     Returns:
         How many trials it finished.
@@ -70,6 +68,8 @@ def join(
         CorpusError: If the text of the run is not on this machine.
         StoppedError: If it was told to stop.
     """
+    # One timing on this machine at a time, and none beside a training, whatever runs they are of.
+    quiet = Quiet(cache_dir / "quiet")
     with tempfile.TemporaryDirectory(prefix="phonesearch-worker-") as name:
         with shared_study(url, study_name) as study:
             folder = rebuilt(study, Path(name) / "run")
@@ -80,12 +80,12 @@ def join(
                 require_shared_machine(study, meter.fingerprint)
             tools = Tools(
                 name=os.environ.get(NAME_VARIABLE) or _own_name(),
-                train=_trainer(folder.settings, prepared, num_threads),
+                train=_trainer(folder.settings, prepared, num_threads, quiet),
                 meter=meter,
                 should_stop=should_stop,
             )
-            if timing is not None:
-                tools = replace(tools, timing=timing)
+            if isinstance(meter, HostMeter):
+                tools = replace(tools, timing=quiet.alone)
             return Worker(study, folder, prepared, tools=tools, observer=observer).work()
 
 
@@ -112,7 +112,9 @@ def _prepared(
     return prepared
 
 
-def _trainer(settings: RunSettings, prepared: Prepared, num_threads: int | None) -> Trainer | None:
+def _trainer(
+    settings: RunSettings, prepared: Prepared, num_threads: int | None, quiet: Quiet
+) -> Trainer | None:
     corpus = prepared.corpus
     if settings.scored_by != "each" or corpus is None:
         return None
@@ -135,7 +137,13 @@ def _trainer(settings: RunSettings, prepared: Prepared, num_threads: int | None)
             reference_parameters=settings.budget,
             cache_dir=prepared.trainings,
         )
-        return trained(job, Watch(progress=progress, should_stop=should_stop))
+        with quiet.busy() as breathe:
+
+            def should_stop_now() -> bool:
+                breathe()
+                return should_stop()
+
+            return trained(job, Watch(progress=progress, should_stop=should_stop_now))
 
     return train
 
