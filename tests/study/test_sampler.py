@@ -17,7 +17,7 @@ from phonesearch.study.sampler import (
     distributions,
     make_sampler,
 )
-from phonesearch.study.settings import SAMPLERS, SamplerName
+from phonesearch.study.settings import OPTUNA_SAMPLERS, OptunaSamplerName
 
 BUDGET = 300_000
 
@@ -33,7 +33,12 @@ def _quiet() -> None:
 
 
 def drawn(
-    space: BudgetedSpace, name: SamplerName, *, trials: int, seed: int = 0, accept=lambda _: True
+    space: BudgetedSpace,
+    name: OptunaSamplerName,
+    *,
+    trials: int,
+    seed: int = 0,
+    accept=lambda _: True,
 ) -> list[Candidate]:
     """Draw as a run does: a fresh sampler a trial, objectives told at once."""
     study = optuna.create_study(directions=["maximize", "minimize"])
@@ -53,9 +58,9 @@ def drawn(
     return found
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", OPTUNA_SAMPLERS)
 def test_every_draw_is_legal_new_and_within_the_budget(
-    space: BudgetedSpace, name: SamplerName
+    space: BudgetedSpace, name: OptunaSamplerName
 ) -> None:
     candidates = drawn(space, name, trials=14)
     assert len({candidate_id(candidate) for candidate in candidates}) == len(candidates)
@@ -63,9 +68,9 @@ def test_every_draw_is_legal_new_and_within_the_budget(
         assert abs(total_parameters(candidate) / BUDGET - 1) <= 0.01
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", OPTUNA_SAMPLERS)
 def test_the_same_seed_draws_the_same_and_another_does_not(
-    space: BudgetedSpace, name: SamplerName
+    space: BudgetedSpace, name: OptunaSamplerName
 ) -> None:
     first = drawn(space, name, trials=8)
     assert drawn(space, name, trials=8) == first

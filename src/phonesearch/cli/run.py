@@ -17,7 +17,7 @@ _FAST = "What fast means"
 _PROXY = "How candidates are trained"
 _RUN = "The run"
 _FEW_TRIALS = 16
-_MANY_TRIALS = 256
+_MANY_TRIALS = 64
 _ANCHORS = 16
 
 
@@ -64,7 +64,7 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Candidates to evaluate; default: 256, and 16 where each is trained (--proxy "
+            help="Candidates to evaluate; default: 64, and 16 where each is trained (--proxy "
             "each) or measured (--measure all). With --resume: raises the number of that run.",
             rich_help_panel=_SEARCH,
         ),
@@ -106,8 +106,9 @@ def run(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="gp, tpe, nsga2 or random; default: gp, the best while trials are few and dear, "
-            "else nsga2, which costs nothing itself.",
+            help="gain knows the predicted speed of what it draws, and takes what is expected to "
+            "add most to the front; gp, tpe, nsga2 and random are Optuna's. Default: gain, and "
+            "gp where all are measured.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -366,7 +367,9 @@ def _settings(
         horizon_tokens_per_parameter=horizon,
     )
     kind = one_of("--proxy", scored_by, SCORE_KINDS)
-    is_dear = kind == "each" or (measure_on is None and (device == HOST or is_phone(device)))
+    is_measured = measure_on is None and (device == HOST or is_phone(device))
+    is_dear = kind == "each" or is_measured
+    usual = "gp" if is_measured else "gain"
     size = optional("--proxy-parameters", proxy_parameters, parse_count)
     tokens = optional("--proxy-tokens", proxy_tokens, parse_count)
     return RunSettings(
@@ -388,7 +391,7 @@ def _settings(
             max_memory_bytes=optional("--max-memory", max_memory, parse_bytes),
             min_speed_tokens_per_s=min_speed,
         ),
-        sampler=one_of("--sampler", sampler or ("gp" if is_dear else "nsga2"), SAMPLERS),
+        sampler=one_of("--sampler", sampler or usual, SAMPLERS),
         seed=seed,
         scored_by=kind,
         num_anchors=anchors or _ANCHORS,

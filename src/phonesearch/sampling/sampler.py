@@ -118,16 +118,15 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         self._num_startup_trials = max(2, num_startup_trials)
         self._num_draws = num_draws
         self._seed = seed
-        self._rng = np.random.default_rng(seed)
         self._random = optuna.samplers.RandomSampler(seed=seed)
-        self._surrogate = Surrogate(noise_sd=noise_sd)
+        self._noise_sd = noise_sd
         self._space: dict[str, BaseDistribution] = {}
         self._pool: Pool | None = None
         self._looked_around: set[int] = set()
 
     def reseed_rng(self) -> None:
         """Other draws than before, for another process."""
-        self._rng = np.random.default_rng()
+        self._seed = None
         self._random.reseed_rng()
 
     def infer_relative_search_space(
@@ -154,8 +153,8 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
             for one in study.get_trials(deepcopy=False)
             if one.number != trial.number and search_space.keys() <= one.params.keys()
         ]
-        pool.add([one.params for one in others])
         self._look_around(study, pool, others)
+        pool.add([one.params for one in others])
         free = pool.free([one.params for one in others])
         if not len(free):
             raise SpaceExhaustedError("Every point of the search space was tried.")
@@ -204,18 +203,24 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         return self._pool
 
     def _look_around(self, study: optuna.Study, pool: Pool, others: Sequence[FrozenTrial]) -> None:
-        """Take in the neighbours of what is on the front."""
-        done = [one for one in others if one.state == TrialState.COMPLETE]
+        """Take in the neighbours of every trial that was on the front when it ended.
+
+        Trials are gone through by number, so that whoever begins with them stored looks at the
+        same points as who was there from the start.
+        """
         source = self._source or Crossed(self._space)
-        values = [self._minimised(study, one) for one in done]
-        lowest = math.inf
-        for place in sorted(range(len(done)), key=lambda one: values[one]):
-            if values[place][1] >= lowest:
+        front: list[tuple[float, float]] = []
+        for one in others:
+            if one.state != TrialState.COMPLETE:
                 continue
-            lowest = values[place][1]
-            if done[place].number not in self._looked_around:
-                self._looked_around.add(done[place].number)
-                pool.add(source.near(done[place].params))
+            cheap, costly = self._minimised(study, one)
+            if any(other[0] <= cheap and other[1] <= costly for other in front):
+                continue
+            front = [other for other in front if other[0] < cheap or other[1] < costly]
+            front.append((cheap, costly))
+            if one.number not in self._looked_around:
+                self._looked_around.add(one.number)
+                pool.add(source.near(one.params))
 
     def _minimised(self, study: optuna.Study, trial: FrozenTrial) -> tuple[float, float]:
         """Cheap objective, as area counts it, and costly one of a finished trial."""
@@ -268,17 +273,18 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
             values=np.concatenate([reached[:, 1], guesses[:, 0]]),
             extra_variance=np.concatenate([np.zeros(len(done)), guesses[:, 1] ** 2]),
         )
-        self._surrogate.fit(seen)
+        surrogate = Surrogate(noise_sd=self._noise_sd)
+        surrogate.fit(seen)
         corner = (float(cheap.max()), float(seen.values.max()))
         if pending:
             # Expected values are taken for seen: that moves no mean, and looks elsewhere next.
             encoded, of_trend = rows(pending)
-            means, _ = self._surrogate.predict(encoded, of_trend)
-            self._surrogate.take_as_seen(encoded, of_trend, means)
+            means, _ = surrogate.predict(encoded, of_trend)
+            surrogate.take_as_seen(encoded, of_trend, means)
             at = cheap[pool.places([one.params for one in pending])]
             reached = np.concatenate([reached, np.stack([at, means], axis=1)])
         steps = staircase(reached[:, 0], reached[:, 1], corner=corner)
-        mean, sd = self._surrogate.predict(pool.encoded[free], trend[free])
+        mean, sd = surrogate.predict(pool.encoded[free], trend[free])
         return int(free[int(np.argmax(expected_gain(steps, cheap[free], mean, sd)))])
 
     @staticmethod
@@ -298,8 +304,9 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         width = max(1, round(_STARTUP_WINDOW * len(order)))
         begin = round(share * (len(order) - width))
         near = order[begin : begin + width]
+        rng = np.random.default_rng(None if self._seed is None else [self._seed, len(others)])
         if not others:
-            return int(self._rng.choice(near))
+            return int(rng.choice(near))
         known = pool.encoded[pool.places([one.params for one in others])]
         apart = np.abs(pool.encoded[near][:, None, :] - known[None]).sum(axis=2).min(axis=1)
-        return int(near[int(np.argmax(apart + 1e-6 * self._rng.random(len(near))))])
+        return int(near[int(np.argmax(apart + 1e-6 * rng.random(len(near))))])

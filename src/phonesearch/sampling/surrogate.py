@@ -47,7 +47,7 @@ class Evaluations:
 
 
 class Surrogate:
-    """Beliefs that are fitted to evaluations; keeps its length scales as a start for the next fit.
+    """Beliefs that are fitted to evaluations, the same for the same ones.
 
     Args:
         noise_sd: Standard deviation of the costly objective between two evaluations of one point,
@@ -103,7 +103,6 @@ class Surrogate:
             log_prior=prior.default_log_prior,
             minimum_noise=_LEAST_NOISE if known is None else known,
             deterministic_objective=False,
-            gpr_cache=self._process,
         )
         self._condition(encoded, left, extra)
 

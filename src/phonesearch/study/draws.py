@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import optuna
 from numpy.typing import NDArray
 
 from phonesearch.study.prepare import Prepared
@@ -21,7 +22,7 @@ def sampler_of(
     *,
     again: int = 0,
     known: dict[int, NDArray[np.int32]] | None = None,
-) -> BudgetSampler:
+) -> optuna.samplers.BaseSampler:
     """The sampler that draws a trial.
 
     Args:
@@ -31,6 +32,9 @@ def sampler_of(
         again: Draws of it before, whose architecture another worker took meanwhile.
         known: See `BudgetSampler`.
     """
+    if settings.sampler == "gain":
+        assert prepared.gain is not None
+        return prepared.gain
     entropy = [settings.seed, number, again] if again else [settings.seed, number]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     return BudgetSampler(

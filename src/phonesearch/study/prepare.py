@@ -10,8 +10,10 @@ import numpy as np
 from phonesearch.device.profile import DeviceProfile
 from phonesearch.errors import SettingsError
 from phonesearch.proxy.corpus import Corpus, load_corpus
+from phonesearch.sampling.sampler import CheapObjectiveSampler
 from phonesearch.space.grid import BudgetedSpace, at_budget
 from phonesearch.space.schema import SearchSpace
+from phonesearch.study.gain import gain_sampler
 from phonesearch.study.limits import Limits
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.settings import RunSettings
@@ -30,6 +32,9 @@ class Prepared:
     """None where nothing is trained."""
     trainings: Path
     """The user's cache, which keeps short trainings for all runs."""
+    gain: CheapObjectiveSampler | None = None
+    """The sampler that keeps what it learnt of the space from draw to draw; None where each draw
+    has one of its own."""
 
 
 def prepare(
@@ -59,6 +64,11 @@ def prepare(
         raise SettingsError(
             f"--engine cannot be chosen for {profile.name!r}, which is measured with ONNX Runtime."
         )
+    if profile.measured and settings.sampler == "gain":
+        raise SettingsError(
+            f"--sampler gain needs predicted speeds, and those of {profile.name!r} are measured. "
+            "Take another one: gp."
+        )
     if not profile.measured:
         profile.engine(settings.engine)  # raises where there is none of that name
     observer.say(f"Solving search space {space.name!r} for {settings.budget:,} parameters")
@@ -71,4 +81,7 @@ def prepare(
     corpus = None
     if settings.scored_by != "prior":
         corpus = load_corpus(settings.proxy, cache_dir=cache_dir, progress=observer.say)
-    return Prepared(space=solved, limits=limits, corpus=corpus, trainings=cache_dir)
+    gain = None
+    if settings.sampler == "gain":
+        gain = gain_sampler(settings, solved, profile, limits)
+    return Prepared(space=solved, limits=limits, corpus=corpus, trainings=cache_dir, gain=gain)

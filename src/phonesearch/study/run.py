@@ -114,6 +114,8 @@ def _to_the_end(run: _Run) -> None:
         if settings.scored_by == "anchors":
             trained = train_anchors(run.folder, run.prepared, pool, run.observer)
             run = replace(run, judge=make_judge(settings, trained))
+        if run.prepared.gain is not None:
+            run.observer.say("Predicting the speeds of all that may be drawn")
         while _is_due(study, settings.trials):
             drawn = _draw_batch(run)
             if not drawn:

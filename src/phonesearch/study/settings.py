@@ -15,8 +15,11 @@ from phonesearch.study.score import ScoreKind
 _MOST_JOBS = 8
 """Default limit of `jobs`: candidates of one batch do not learn from each other."""
 
-SamplerName = Literal["gp", "tpe", "nsga2", "random"]
-SAMPLERS: tuple[SamplerName, ...] = ("gp", "tpe", "nsga2", "random")
+OptunaSamplerName = Literal["gp", "tpe", "nsga2", "random"]
+OPTUNA_SAMPLERS: tuple[OptunaSamplerName, ...] = ("gp", "tpe", "nsga2", "random")
+SamplerName = Literal["gain", "gp", "tpe", "nsga2", "random"]
+SAMPLERS: tuple[SamplerName, ...] = ("gain", *OPTUNA_SAMPLERS)
+"""`gain` knows the predicted speed of what it draws, see `study.gain`; the others are Optuna's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

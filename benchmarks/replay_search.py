@@ -1,0 +1,246 @@
+"""Searches replayed on tables with known truth: how many trainings each sampler needs.
+
+    python benchmarks/replay_search.py run --shape-tables FILE [--samplers ours,gp] [--seeds 10]
+    python benchmarks/replay_search.py score
+
+FILE is a `tables.csv` of published shapes and losses with the LTS tables (arXiv 2203.02094), not
+in this repository; of it the six with a measured latency are used. To them comes the exhaustive
+table of our own (`benchmarks/exhaustive_table.py`). Every sampler goes through Optuna's ordinary
+interface and proposes points of a box around the table's rows; each proposal is moved to the
+nearest row not trained yet, and the sampler is told of that row, so that none loses a training to
+a repeat or to an architecture that the table lacks. Results are rows of `docs/search/replay.csv`,
+added to as they come: it may be stopped and called again. GPSampler takes a second or two a trial,
+so all of it takes hours.
+
+`score` gives the trainings that each sampler needs for 99 % of the best hypervolume, from the worst
+values of the table as the corner, and the fewest that anybody who knew the truth would need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from phonesearch.sampling.improvement import area, staircase
+from phonesearch.sampling.sampler import CheapObjectiveSampler
+
+FOLDER = Path(__file__).parents[1] / "docs" / "search"
+RESULTS = FOLDER / "replay.csv"
+MOST_TRIALS = 100
+SHARES = (0.95, 0.98, 0.99)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Architectures with both objectives, all minimised."""
+
+    name: str
+    rows: list[dict[str, Any]]
+    space: dict[str, BaseDistribution]
+    cheap: np.ndarray
+    costly: np.ndarray
+
+    @property
+    def corner(self) -> tuple[float, float]:
+        """The worst values of the table."""
+        return float(self.cheap.max()), float(self.costly.max())
+
+    def covered(self, places: list[int]) -> float:
+        """Share of the best hypervolume that these rows have."""
+        every = area(staircase(self.cheap, self.costly, corner=self.corner))
+        found = staircase(self.cheap[places], self.costly[places], corner=self.corner)
+        return area(found) / every
+
+
+def lts_tables(path: Path) -> list[Table]:
+    every = pd.read_csv(path)
+    tables = []
+    for name, rows in every[every.dataset.str.startswith("lts/pareto")].groupby("dataset"):
+        rows = rows[rows.value.notna() & rows.latency.notna()]
+        names = [one for one in ("n_layer", "d_model", "d_ff", "n_head") if rows[one].notna().all()]
+        rows = rows.drop_duplicates(names)
+        space = {one: IntDistribution(int(rows[one].min()), int(rows[one].max())) for one in names}
+        points = rows[names].astype(int).to_dict("records")
+        cheap, costly = rows.latency.to_numpy(float), rows.value.to_numpy(float)
+        tables.append(Table(str(name).removeprefix("lts/pareto_"), points, space, cheap, costly))
+    return tables
+
+
+def own_table(seed: int = 0) -> Table:
+    speeds = pd.read_csv(FOLDER / "speeds.csv").set_index("candidate_id")
+    losses = pd.read_csv(FOLDER / "losses.csv")
+    rows = speeds.join(losses[losses.seed == seed].set_index("candidate_id"), how="inner")
+    rows = rows.sort_index()
+    space: dict[str, BaseDistribution] = {
+        "num_hidden_layers": IntDistribution(4, 26),
+        "query_heads_per_key_value_head": CategoricalDistribution(["1", "4", "all"]),
+        "ffn_type": CategoricalDistribution(["gated", "plain"]),
+        "ffn_ratio": FloatDistribution(1.5, 5.0),
+        "hidden_act": CategoricalDistribution(["silu", "relu2"]),
+    }
+    points = rows[list(space)].to_dict("records")
+    cheap = 1 / rows.measured_decode_tokens_per_s.to_numpy(float)
+    return Table("exhaustive", points, space, cheap, rows.bits_per_byte.to_numpy(float))
+
+
+def _ours(table: Table, seed: int) -> optuna.samplers.BaseSampler:
+    known = {tuple(row.values()): value for row, value in zip(table.rows, table.cheap, strict=True)}
+    return CheapObjectiveSampler(
+        lambda point: known[tuple(point[name] for name in table.space)],
+        space=table.space,
+        points=table.rows,
+        seed=seed,
+    )
+
+
+SAMPLERS: dict[str, Callable[[Table, int], optuna.samplers.BaseSampler]] = {
+    "random": lambda table, seed: optuna.samplers.RandomSampler(seed=seed),
+    "nsga2": lambda table, seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=10),
+    "nsga2-50": lambda table, seed: optuna.samplers.NSGAIISampler(seed=seed),
+    "tpe": lambda table, seed: optuna.samplers.TPESampler(seed=seed, multivariate=True),
+    "gp": lambda table, seed: optuna.samplers.GPSampler(seed=seed),
+    "ours": _ours,
+}
+
+
+def replay(table: Table, name: str, seed: int) -> tuple[list[float], float]:
+    """Share of the best hypervolume after each training; seconds a trial of the sampler."""
+    study = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=SAMPLERS[name](table, seed)
+    )
+    numbers = [one for one, kind in table.space.items() if not _is_named(kind)]
+    names = [one for one in table.space if one not in numbers]
+    rows = pd.DataFrame(table.rows)
+    span = (rows[numbers].max() - rows[numbers].min()).replace(0, 1)
+    places: list[int] = []
+    curve: list[float] = []
+    spent_s = 0.0
+    for _ in range(min(MOST_TRIALS, len(rows))):
+        started_s = time.perf_counter()
+        trial = study.ask(table.space)
+        spent_s += time.perf_counter() - started_s
+        far = (
+            ((rows[numbers] - pd.Series(trial.params)[numbers].astype(float)) / span)
+            .abs()
+            .sum(axis=1)
+        )
+        far = far + 0.5 * sum((rows[one] != trial.params[one]).astype(float) for one in names)
+        far.iloc[places] = np.inf
+        place = int(np.argmin(far))
+        places.append(place)
+        values = [float(table.cheap[place]), float(table.costly[place])]
+        if all(trial.params[one] == rows[one].iloc[place] for one in table.space):
+            study.tell(trial, values)
+        else:
+            study.tell(trial, state=TrialState.FAIL)
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=table.rows[place], distributions=table.space, values=values
+                )
+            )
+        curve.append(table.covered(places))
+        if curve[-1] >= max(SHARES) and len(curve) >= 30:
+            break
+    return curve, spent_s / len(curve)
+
+
+def _is_named(kind: BaseDistribution) -> bool:
+    return isinstance(kind, CategoricalDistribution)
+
+
+def oracle(table: Table, share: float) -> int:
+    """Trainings of one who knows the truth, and takes what adds most each time."""
+    places: list[int] = []
+    while not places or table.covered(places) < share:
+        left = [place for place in range(len(table.rows)) if place not in places]
+        places.append(max(left, key=lambda place: table.covered([*places, place])))
+    return len(places)
+
+
+def run(tables: list[Table], names: list[str], seeds: int) -> None:
+    known = set()
+    if RESULTS.is_file():
+        done = pd.read_csv(RESULTS)
+        known = set(zip(done.table, done.sampler, done.seed, strict=True))
+    for seed in range(seeds):
+        for table in tables:
+            for name in names:
+                if (table.name, name, seed) in known:
+                    continue
+                curve, seconds = replay(table, name, seed)
+                row = {
+                    "table": table.name,
+                    "sampler": name,
+                    "seed": seed,
+                    **{f"trainings_{share:.0%}": _reached(curve, share) for share in SHARES},
+                    "sampler_s": round(seconds, 4),
+                    "curve": json.dumps([round(one, 4) for one in curve]),
+                }
+                is_new = not RESULTS.is_file()
+                with RESULTS.open("a", encoding="utf-8", newline="") as file:
+                    writer = csv.DictWriter(file, list(row), lineterminator="\n")
+                    if is_new:
+                        writer.writeheader()
+                    writer.writerow(row)
+                print({key: value for key, value in row.items() if key != "curve"}, flush=True)
+
+
+def _reached(curve: list[float], share: float) -> int:
+    """Trainings until a share; one more than were made, where they did not reach it."""
+    return next((at + 1 for at, one in enumerate(curve) if one >= share), len(curve) + 1)
+
+
+def score(tables: list[Table]) -> None:
+    done = pd.read_csv(RESULTS)
+    column = "trainings_99%"
+    for table in tables:
+        rows = done[done.table == table.name]
+        medians = rows.groupby("sampler")[column].median()
+        print(f"{table.name}: {len(table.rows)} architectures, fewest {oracle(table, 0.99)}")
+        for name, median in medians.items():
+            ratio = f", {medians['ours'] / median:.2f} of it" if "ours" in medians else ""
+            print(
+                f"    {name}: {median:g} trainings (median of {sum(rows.sampler == name)}{ratio})"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["run", "score"])
+    parser.add_argument("--shape-tables", type=Path)
+    parser.add_argument("--samplers", default="random,nsga2,nsga2-50,tpe,gp,ours")
+    parser.add_argument("--tables", default="")
+    parser.add_argument("--seeds", type=int, default=10)
+    chosen = parser.parse_args()
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    tables = [] if chosen.shape_tables is None else lts_tables(chosen.shape_tables)
+    if (FOLDER / "losses.csv").is_file():
+        tables.append(own_table())
+    tables = [one for one in tables if not chosen.tables or one.name in chosen.tables.split(",")]
+    if chosen.command == "run":
+        run(tables, chosen.samplers.split(","), chosen.seeds)
+    else:
+        score(tables)
+
+
+if __name__ == "__main__":
+    main()
