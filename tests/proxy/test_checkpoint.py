@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from phonesearch.candidate.config import Candidate
-from phonesearch.errors import ProxyError
+from phonesearch.errors import ProxyDroppedError, ProxyError
 from phonesearch.files import write_json
 from phonesearch.proxy import loop
 from phonesearch.proxy.checkpoint import read_snapshot
 from phonesearch.proxy.corpus import Corpus
-from phonesearch.proxy.loop import Watch, learning_rate_factor, steps_before_cooldown
+from phonesearch.proxy.loop import Watch, learning_rate_factor, rung_steps, steps_before_cooldown
 from phonesearch.proxy.result import TrainedProxy
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import shrink
@@ -296,3 +296,43 @@ def test_states_are_written_no_more_often_than_asked(
     train_shrunk(proxy, corpus, settings, checkpoint=tmp_path / "state", checkpoint_interval_s=0.2)
     states = [path for path in written if path == tmp_path / "state"]
     assert 0 < len(states) <= (time.monotonic() - started_s) / 0.2
+
+
+def test_rungs_are_points_of_the_curve_before_the_cooldown(
+    unbroken: TrainedProxy, proxy: Candidate, corpus: Corpus, settings: ProxySettings
+) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def never(tokens: int, loss_nats: float) -> bool:
+        asked.append((tokens, loss_nats))
+        return False
+
+    found = train_shrunk(proxy, corpus, settings, watch=Watch(is_hopeless=never))
+    assert same(found, unbroken)
+    assert len(asked) == len(rung_steps(settings.num_steps)) >= 5
+    assert dict(asked).items() <= dict(unbroken.loss.curve).items()
+    a_step = settings.batch_size * settings.context_length
+    assert asked[-1][0] <= a_step * (steps_before_cooldown(settings.num_steps, settings) + 1)
+
+
+def test_a_training_that_was_given_up_can_be_gone_on_with(
+    unbroken: TrainedProxy,
+    proxy: Candidate,
+    corpus: Corpus,
+    settings: ProxySettings,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "training"
+    half = settings.tokens // 2
+    with pytest.raises(ProxyDroppedError, match="given up after"):
+        train_shrunk(
+            proxy,
+            corpus,
+            settings,
+            watch=Watch(is_hopeless=lambda tokens, loss_nats: tokens >= half),
+            checkpoint=path,
+        )
+    steps: list[int] = []
+    found = train_shrunk(proxy, corpus, settings, watch=steps_of(steps), checkpoint=path)
+    assert same(found, unbroken)
+    assert len(steps) <= 0.6 * settings.num_steps

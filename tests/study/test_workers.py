@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from phonesearch.candidate.config import Candidate
-from phonesearch.errors import ProxyError
+from phonesearch.errors import ProxyDroppedError, ProxyError
 from phonesearch.proxy import train
 from phonesearch.proxy.corpus import load_corpus
 from phonesearch.proxy.result import ProxyLoss
@@ -42,6 +42,24 @@ def test_every_job_is_trained_and_tells_its_progress(job: TrainingJob) -> None:
         assert isinstance(outcome, ProxyLoss)
         losses.add(outcome.bits_per_byte)
     assert len(losses) == 1  # the same job, whoever trains it
+
+
+def test_what_is_hopeless_at_a_rung_is_given_up_and_the_others_go_on(job: TrainingJob) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def is_hopeless(trial: int, tokens: int, loss_nats: float) -> bool:
+        assert loss_nats > 0
+        asked.append((trial, tokens))
+        return trial == 6 and tokens >= job.settings.tokens // 2
+
+    jobs = {number: replace(job, may_be_dropped=number != 7) for number in (5, 6, 7)}
+    with proxy_pool(2) as pool:
+        outcomes = dict(pool.train(jobs, lambda *seen: None, is_hopeless=is_hopeless))
+    assert isinstance(outcomes[6], ProxyDroppedError)
+    assert isinstance(outcomes[5], ProxyLoss)
+    assert isinstance(outcomes[7], ProxyLoss)
+    assert {trial for trial, _ in asked} == {5, 6}
+    assert max(tokens for trial, tokens in asked if trial == 5) > job.settings.tokens // 2
 
 
 def test_a_worker_that_dies_costs_its_own_job_only(job: TrainingJob) -> None:

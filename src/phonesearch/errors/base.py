@@ -86,6 +86,10 @@ class ProxyError(PhoneSearchError):
     """A short training failed (not a number, out of memory); the study records and goes on."""
 
 
+class ProxyDroppedError(ProxyError):
+    """A short training was given up, as it could not come to anything; it can be gone on with."""
+
+
 class SettingsError(PhoneSearchError, ValueError):
     """Options of a run that contradict each other."""
 

@@ -112,6 +112,8 @@ class Front:
     censored: tuple[Point, ...]
     """Own proxy not past the copying transition: shown apart, never ranked. By number."""
     infeasible: tuple[TrialRecord, ...]
+    dropped: tuple[TrialRecord, ...]
+    """Trainings that were given up, as they could not bring the candidate onto the front."""
     failed: tuple[TrialRecord, ...]
     knee: int | None
     """Trial number of the member farthest beyond the straight line between the two ends of
@@ -185,6 +187,7 @@ def front(records: Sequence[TrialRecord], objective: SpeedObjective) -> Front:
         dominated=dominated,
         censored=tuple(point for point in points if point.is_censored),
         infeasible=tuple(record for record in ordered if record.state == "infeasible"),
+        dropped=tuple(record for record in ordered if record.state == "dropped"),
         failed=tuple(record for record in ordered if record.state == "failed"),
         knee=_knee(members),
         ties=tuple(

@@ -195,6 +195,7 @@ def front_json(front: Front, *, settings: Mapping[str, Any]) -> dict[str, Any]:
         "dominated_within_noise": list(front.near),
         "censored": [point.number for point in front.censored],
         "infeasible": [record.number for record in front.infeasible],
+        "dropped": [record.number for record in front.dropped],
         "failed": [record.number for record in front.failed],
         "score_kinds": list(front.score_kinds),
         "differing_recipe_fields": list(front.differing_recipe_fields),

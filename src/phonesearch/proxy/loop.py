@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from phonesearch.errors import ProxyError
+from phonesearch.errors import ProxyDroppedError, ProxyError
 from phonesearch.model.decoder import Decoder
 from phonesearch.proxy.batches import training_batches
 from phonesearch.proxy.checkpoint import Snapshot, forget_snapshot, read_snapshot, write_snapshot
@@ -36,6 +36,9 @@ CHECKPOINT_INTERVAL_S: Final = 20.0
 _CURVE_POINTS: Final = 40
 _SMOOTHING: Final = 0.95
 _STEPS_BETWEEN_CHECKS: Final = 20
+RUNG_SHARES: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+"""Shares of the steps after which somebody may ask whether a training is worth going on with. The
+last is where the learning rate comes down."""
 _ADAM_BETAS: Final = (0.9, 0.95)
 
 
@@ -60,6 +63,9 @@ class Watch:
     """Called after every step with tokens seen and tokens in all."""
     should_stop: Callable[[], bool] | None = None
     """Asked now and then; the training ends with an error when it says yes."""
+    is_hopeless: Callable[[int, float], bool] | None = None
+    """Asked at each rung with the tokens seen and the smoothed training loss in nats a token; the
+    training ends with a `ProxyDroppedError` when it says yes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +220,7 @@ def train_model(
     tokens_a_step = settings.batch_size * settings.context_length
     total = settings.num_steps * tokens_a_step
     trunk_step = steps_before_cooldown(settings.num_steps, settings)
+    rungs = rung_steps(settings.num_steps)
     written_s = time.monotonic()
     first = training.step
     for step, batch in enumerate(training_batches(corpus, settings, first_step=first), first):
@@ -229,6 +236,14 @@ def train_model(
                 if checkpoints is not None:
                     write_snapshot(checkpoints.path, training.snapshot(checkpoints.trunk))
                 raise ProxyError(f"The proxy's training was told to stop after {seen:,} tokens.")
+        if (
+            watch.is_hopeless is not None
+            and training.step in rungs
+            and watch.is_hopeless(seen, float(training.smoothed[step]))
+        ):
+            if checkpoints is not None:
+                write_snapshot(checkpoints.path, training.snapshot(checkpoints.trunk))
+            raise ProxyDroppedError(f"The training was given up after {seen:,} tokens.")
         if checkpoints is not None and time.monotonic() - written_s >= checkpoints.interval_s:
             write_snapshot(checkpoints.path, training.snapshot(checkpoints.trunk))
             written_s = time.monotonic()
@@ -261,9 +276,20 @@ def _on_the_way(snapshot: Snapshot, settings: ProxySettings) -> bool:
     return snapshot.step <= steps_before_cooldown(shortest, settings)
 
 
+def rung_steps(num_steps: int) -> frozenset[int]:
+    """Steps after which a training of so many may be given up; points of its curve, all of them."""
+    every = _steps_a_point(num_steps)
+    steps = (max(1, round(share * num_steps / every)) * every for share in RUNG_SHARES)
+    return frozenset(step for step in steps if step < num_steps)
+
+
+def _steps_a_point(num_steps: int) -> int:
+    return max(1, num_steps // _CURVE_POINTS)
+
+
 def _curve(smoothed: Tensor, tokens_a_step: int) -> tuple[tuple[int, float], ...]:
     num_steps = len(smoothed)
-    every = max(1, num_steps // _CURVE_POINTS)
+    every = _steps_a_point(num_steps)
     steps = [step for step in range(1, num_steps + 1) if step % every == 0 or step == num_steps]
     return tuple((step * tokens_a_step, float(smoothed[step - 1])) for step in steps)
 

@@ -13,7 +13,7 @@ from phonesearch.study.record import TrialRecord
 from phonesearch.study.score import ScoreKind
 from phonesearch.units import format_count
 
-Kind = Literal["front", "dominated", "censored", "infeasible", "failed", "known"]
+Kind = Literal["front", "dominated", "censored", "infeasible", "dropped", "failed", "known"]
 
 DOUBT_SDS = 1.645
 """Deviations of an error beyond which a check speaks against the judge: outside of 90 %."""
@@ -189,6 +189,7 @@ def strip_rows(report: ReportInput) -> tuple[StripRow, ...]:
     rows = []
     untrained: tuple[tuple[Kind, str, tuple[TrialRecord, ...]], ...] = (
         ("failed", "failed", report.front.failed),
+        ("dropped", "given up early", report.front.dropped),
         ("infeasible", "breaks a limit", report.front.infeasible),
     )
     for kind, label, records in untrained:

@@ -18,6 +18,7 @@ COLOURS: dict[Kind, str] = {
     "dominated": "#8b929c",
     "censored": "#c77cab",
     "infeasible": "#d98a00",
+    "dropped": "#5b6470",
     "failed": "#c2410c",
     "known": "#1a9c78",
 }
@@ -39,6 +40,7 @@ SYMBOLS: dict[Kind, str] = {
     "dominated": "circle",
     "censored": "diamond-open",
     "infeasible": "x-thin-open",
+    "dropped": "x-thin-open",
     "failed": "x-thin-open",
     "known": "line-ns-open",
 }

@@ -127,6 +127,7 @@ def _tiles(report: ReportInput) -> str:
             (front.dominated, "dominated"),
             (front.censored, "not ranked"),
             (front.infeasible, "over a limit"),
+            (front.dropped, "given up early"),
             (front.failed, "failed"),
         )
         if group
@@ -252,7 +253,7 @@ def _search_section(report: ReportInput) -> str:
 
 
 def _reasons_section(report: ReportInput) -> str:
-    records = (*report.front.failed, *report.front.infeasible)
+    records = (*report.front.failed, *report.front.infeasible, *report.front.dropped)
     if not records:
         return ""
     return f"<h2>Candidates without a loss</h2>{reasons_table(records, report)}"

@@ -28,6 +28,7 @@ _MARKERS: dict[Kind, str] = {
     "dominated": "o",
     "censored": "D",
     "infeasible": "x",
+    "dropped": "x",
     "failed": "x",
     "known": "|",
 }

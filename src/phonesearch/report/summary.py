@@ -53,6 +53,7 @@ def _nothing_found(report: ReportInput) -> str:
         for group, why in (
             (front.censored, "stopped training before its proxy learnt to copy from its context"),
             (front.infeasible, "broke a limit of the run"),
+            (front.dropped, "were given up early"),
             (front.failed, "failed"),
         )
         if group

@@ -12,6 +12,7 @@ Chosen by measurement (docs/search.md): on public tables it needed as many evalu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -126,6 +127,12 @@ class Surrogate:
             noise = float(self._process.noise_var) + torch.from_numpy(extra)
             self._factor = torch.linalg.cholesky(covariance + torch.diag(noise))
             self._solved = torch.cholesky_solve(torch.from_numpy(left)[:, None], self._factor)[:, 0]
+
+    @property
+    def noise_sd(self) -> float:
+        """What an evaluation scatters by, and what is one point's alone; in the values' unit."""
+        assert self._process is not None
+        return math.sqrt(float(self._process.noise_var)) * self._left_sd * self._sd
 
     def _covariances(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """As `GPRegressor.kernel`, which holds all differences of all pairs at once."""

@@ -16,7 +16,7 @@ from phonesearch.errors import PhoneError, PhoneSearchError
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.judge import Judge, own_trainings, scores_of_own
 from phonesearch.study.meter import Meter
-from phonesearch.study.record import RecordState, TrialRecord
+from phonesearch.study.record import Dropped, RecordState, TrialRecord
 from phonesearch.study.score import Score
 from phonesearch.study.settings import RunSettings
 from phonesearch.study.stopwatch import (
@@ -26,6 +26,7 @@ from phonesearch.study.stopwatch import (
     weight_bits,
 )
 from phonesearch.timing.base import Measurement
+from phonesearch.units import format_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +99,9 @@ def time_candidate(
     )
 
 
-Outcome = Score | ProxyLoss | PhoneSearchError | tuple[str, ...]
+Outcome = Score | ProxyLoss | Dropped | PhoneSearchError | tuple[str, ...]
 """What became of a candidate: its score, if it was judged by anchors or priors; a short training of
-its own; the error that it failed with; or the constraints that it breaks."""
+its own; why that was given up; the error that it failed with; or the constraints that it breaks."""
 
 
 def record_of(
@@ -116,11 +117,13 @@ def record_of(
             score, see `judge.rejudged`.
     """
     state: RecordState = "complete"
-    reason, proxy, score = None, None, None
+    reason, proxy, score, dropped = None, None, None, None
     if isinstance(outcome, PhoneSearchError):
         state, reason = "failed", str(outcome)
     elif isinstance(outcome, tuple):
         state, reason = "infeasible", "; ".join(outcome)
+    elif isinstance(outcome, Dropped):
+        state, reason, dropped = "dropped", why_dropped(outcome), outcome
     elif isinstance(outcome, Score):
         score = outcome
     else:
@@ -144,6 +147,16 @@ def record_of(
         decode_seconds_by_operator=estimate.decode_seconds_by_operator if estimate else None,
         score=score,
         proxy=proxy,
+        dropped=dropped,
         started_at=timed.started_at,
         seconds=timed.seconds + trained_s,
+    )
+
+
+def why_dropped(dropped: Dropped) -> str:
+    """In words."""
+    return (
+        f"given up after {format_count(dropped.tokens)} of {format_count(dropped.of_tokens)} "
+        f"tokens: with {dropped.confidence:.0%} confidence trial {dropped.beaten_by}, as fast or "
+        "faster, has the lower loss"
     )

@@ -13,7 +13,25 @@ from phonesearch.device.speed import Speed
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.score import Score
 
-RecordState = Literal["complete", "infeasible", "failed"]
+RecordState = Literal["complete", "infeasible", "dropped", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """What was known of a candidate when its own training was given up."""
+
+    tokens: int
+    """That it had seen."""
+    of_tokens: int
+    """Of a whole training."""
+    log_loss: float
+    """What its score was expected to be, as `Score.log_loss`."""
+    sd: float
+    """Standard deviation of that."""
+    confidence: float
+    """That its score would be beaten by a candidate as fast or faster, at least."""
+    beaten_by: int
+    """Number of that trial."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +41,10 @@ class TrialRecord:
     number: int
     """Number of the Optuna trial, from 0."""
     state: RecordState
-    """`infeasible`: breaks a constraint of the run, so it was timed but not trained."""
+    """`infeasible`: breaks a constraint of the run, so it was timed but not trained. `dropped`: its
+    own training was given up, as it could not be on the front."""
     reason: str | None
-    """Why it failed or is infeasible; None when complete."""
+    """Why it failed, was dropped or is infeasible; None when complete."""
     candidate: Candidate
     candidate_id: str
     num_parameters: int
@@ -42,6 +61,8 @@ class TrialRecord:
     """What it is ranked by; None where it failed or breaks a constraint."""
     proxy: ProxyLoss | None
     """Its own short training, in runs that give it one."""
+    dropped: Dropped | None = None
+    """What was known of it when it was given up."""
     started_at: str
     """ISO 8601 in UTC."""
     seconds: float

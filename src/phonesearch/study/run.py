@@ -22,6 +22,7 @@ from phonesearch.candidate.config import Candidate
 from phonesearch.errors import PhoneSearchError, RunFolderError, SettingsError
 from phonesearch.study.anchor_training import anchors_due, train_anchors
 from phonesearch.study.draws import sampler_of
+from phonesearch.study.early import Standing, freed_trials, hopeless
 from phonesearch.study.evaluate import Outcome, Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder, locked
 from phonesearch.study.judge import Judge, make_judge, score
@@ -29,7 +30,7 @@ from phonesearch.study.measurements import Kept, keep_measurement, require_same_
 from phonesearch.study.meter import Meter
 from phonesearch.study.observer import RunObserver, Silent
 from phonesearch.study.prepare import Prepared
-from phonesearch.study.record import TrialRecord
+from phonesearch.study.record import Dropped, TrialRecord
 from phonesearch.study.sampler import NoneAcceptedError, candidate_of, distributions
 from phonesearch.study.store import (
     database_problem,
@@ -104,8 +105,8 @@ def _to_the_end(run: _Run) -> None:
         record = stored_record(trial, run.folder)
         if record is not None:  # killed between storing the record and telling Optuna
             end(study, record, settings.speed)
-    run.observer.resumed(read_records(run.folder), settings.trials)
-    if not _is_due(study, settings.trials):
+    run.observer.resumed(read_records(run.folder), _wanted(run))
+    if not _is_due(study, _wanted(run)):
         return
     with ExitStack() as stack:
         pool = None
@@ -116,7 +117,7 @@ def _to_the_end(run: _Run) -> None:
             run = replace(run, judge=make_judge(settings, trained))
         if run.prepared.gain is not None:
             run.observer.say("Predicting the speeds of all that may be drawn")
-        while _is_due(study, settings.trials):
+        while _is_due(study, _wanted(run)):
             drawn = _draw_batch(run)
             if not drawn:
                 run.observer.say(
@@ -125,6 +126,15 @@ def _to_the_end(run: _Run) -> None:
                 )
                 return
             _evaluate_batch(run, drawn, pool)
+
+
+def _wanted(run: _Run) -> int:
+    """Trials in all: as many as were asked for, and those that the tokens pay for which trainings
+    that were given up have left."""
+    settings = run.folder.settings
+    if settings.scored_by != "each" or not settings.early_stopping:
+        return settings.trials
+    return settings.trials + freed_trials(read_records(run.folder))
 
 
 def _is_due(study: optuna.Study, trials: int) -> bool:
@@ -140,7 +150,7 @@ def _draw_batch(run: _Run) -> dict[int, Candidate]:
         for trial in run.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     }
     number = len(run.study.get_trials(deepcopy=False))
-    last = min(settings.trials, len(run.prepared.space))
+    last = min(_wanted(run), len(run.prepared.space))
     while number < last and (not drawn or number % settings.jobs):
         drawn[number] = _draw(run, number)
         number += 1
@@ -233,8 +243,26 @@ def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool | No
             settings=settings.proxy,
             reference_parameters=settings.budget,
             cache_dir=run.prepared.trainings,
+            may_be_dropped=settings.early_stopping,
         )
         for number, timed in waiting.items()
     }
-    for number, outcome in pool.train(jobs, run.observer.training):
-        conclude(waiting[number], outcome)
+    dropped: dict[int, Dropped] = {}
+
+    def is_hopeless(number: int, tokens: int, loss_nats: float) -> bool:
+        timed = waiting[number]
+        assert timed.speed is not None
+        standing = Standing(
+            number=number,
+            candidate=timed.candidate,
+            speed_tokens_per_s=timed.speed.tokens_per_s(settings.speed)[0],
+            tokens=tokens,
+            loss_nats=loss_nats,
+        )
+        found = hopeless(standing, earlier, settings=settings, judge=run.judge)
+        if found is not None:
+            dropped[number] = found
+        return found is not None
+
+    for number, outcome in pool.train(jobs, run.observer.training, is_hopeless=is_hopeless):
+        conclude(waiting[number], dropped.get(number, outcome))

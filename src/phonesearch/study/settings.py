@@ -105,6 +105,8 @@ class RunSettings:
     jobs: int = 1
     """Proxies trained side by side. Candidates are drawn in batches of this size, so it
     belongs to what makes a run repeatable."""
+    early_stopping: bool = True
+    """Whether trainings of candidates are given up that cannot bring them onto the front."""
     fleet: Fleet | None = None
     """Workers that take trials from a common database; None for a run that needs none, and is
     repeatable."""

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from phonesearch import files
 from phonesearch.device.speed import SpeedObjective
 from phonesearch.errors import RunFolderError
+from phonesearch.sampling.sampler import ESTIMATE
 from phonesearch.study.copies import read_copies
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import make_judge, rejudged
@@ -86,6 +87,11 @@ def end(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) -> 
     speed, score = record.speed, record.score
     if record.state == "complete" and speed is not None and score is not None:
         study.tell(record.number, (speed.tokens_per_s(objective)[0], score.log_loss))
+    elif record.dropped is not None:
+        trial = study.get_trials(deepcopy=False)[record.number]
+        known = [record.dropped.log_loss, record.dropped.sd]
+        study._storage.set_trial_user_attr(trial._trial_id, ESTIMATE, known)
+        study.tell(record.number, state=TrialState.PRUNED)
     else:
         study.tell(record.number, state=TrialState.FAIL)
 

@@ -8,6 +8,7 @@ leaves a state behind that the next one goes on from.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phonesearch.candidate.config import Candidate
-from phonesearch.errors import PhoneSearchError, ProxyError
+from phonesearch.errors import PhoneSearchError, ProxyDroppedError, ProxyError
 from phonesearch.proxy.result import ProxyLoss
 
 if TYPE_CHECKING:
@@ -44,8 +45,18 @@ class TrainingJob:
     reference_parameters: int
     cache_dir: Path | None = None
     """Folder that trainings are kept in, see `proxy.cache`; None keeps none."""
+    may_be_dropped: bool = False
+    """Whether to ask at each rung if it is worth going on."""
     tokens: int | None = None
     """To train on, where that is more than the proxy was made for; it keeps its shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rung:
+    """A worker's question whether to go on; it waits for the answer."""
+
+    tokens: int
+    loss_nats: float
 
 
 @dataclass(slots=True)
@@ -80,13 +91,19 @@ class ProxyPool:
         return _Worker(process, ours)
 
     def train(
-        self, jobs: Mapping[int, TrainingJob], progress: Callable[[int, int, int], None]
+        self,
+        jobs: Mapping[int, TrainingJob],
+        progress: Callable[[int, int, int], None],
+        *,
+        is_hopeless: Callable[[int, int, float], bool] | None = None,
     ) -> Iterator[tuple[int, ProxyLoss | PhoneSearchError]]:
         """Train every job, as many at a time as there are workers; yield each as it ends.
 
         Args:
             jobs: By number of the trial.
             progress: Called with trial, tokens seen and tokens in all.
+            is_hopeless: Asked at each rung with trial, tokens seen and loss in nats a token,
+                whether to give the training up; it then ends with a `ProxyDroppedError`.
 
         Yields:
             The trial and its loss, or the error that it failed with.
@@ -112,6 +129,13 @@ class ProxyPool:
                     message = self._death(position)
                 if isinstance(message, tuple):
                     progress(trial, *message)
+                    continue
+                if isinstance(message, _Rung):
+                    hopeless = is_hopeless is not None and is_hopeless(
+                        trial, message.tokens, message.loss_nats
+                    )
+                    with contextlib.suppress(BrokenPipeError, ConnectionError):
+                        ready.send(hopeless)
                     continue
                 del busy[ready]
                 idle.append(position)
@@ -191,9 +215,27 @@ def _serve(pipe: Connection, parent: int) -> None:
                 except (BrokenPipeError, ConnectionError):
                     told_to_end = True  # the training leaves its state behind, then stops
 
+        def is_hopeless(tokens: int, loss_nats: float) -> bool:
+            nonlocal told_to_end
+            try:
+                pipe.send(_Rung(tokens=tokens, loss_nats=loss_nats))
+                while not pipe.poll(_IDLE_POLL_S):
+                    if should_stop():
+                        return False
+                return bool(pipe.recv())
+            except (EOFError, BrokenPipeError, ConnectionError):
+                told_to_end = True
+                return False
+
         try:
-            watch = Watch(progress=progress, should_stop=should_stop)
+            watch = Watch(
+                progress=progress,
+                should_stop=should_stop,
+                is_hopeless=is_hopeless if job.may_be_dropped else None,
+            )
             outcome: ProxyLoss | PhoneSearchError = trained(job, watch)
+        except ProxyDroppedError as error:
+            outcome = error
         except PhoneSearchError as error:
             outcome = ProxyError(str(error))
         except Exception as error:  # a bug in one candidate must not end a night's run

@@ -1,0 +1,130 @@
+"""Gives up trainings that cannot bring a candidate onto the front.
+
+Speed is known before a training begins. At each rung the final loss is forecast, from the curve so
+far and from the trainings that ended; the candidate is scored as if it came out at the good end of
+that forecast, and dropped if even so another one that is as fast or faster has the better score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from scipy.special import ndtri
+
+from phonesearch.candidate.config import Candidate, as_dict
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.proxy.shrink import shrink
+from phonesearch.quality.features import feature_rows
+from phonesearch.sampling.forecast import Trained, forecast, overconfidence
+from phonesearch.study.judge import Judge, own_trainings, scores_of_own
+from phonesearch.study.record import Dropped, TrialRecord
+from phonesearch.study.settings import RunSettings
+
+CONFIDENCE: Final = 0.95
+"""That a candidate which is dropped would not have been on the front."""
+FEWEST_ENDED: Final = 12
+"""Trainings that must have ended before one is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A training under way."""
+
+    number: int
+    candidate: Candidate
+    speed_tokens_per_s: float
+    tokens: int
+    """Seen."""
+    loss_nats: float
+    """Smoothed training loss, a token."""
+
+
+def hopeless(
+    standing: Standing, ended: Sequence[TrialRecord], *, settings: RunSettings, judge: Judge
+) -> Dropped | None:
+    """What is known of a candidate that cannot be on the front any more; None where it may.
+
+    Args:
+        standing: Its training.
+        ended: Records of the run; only those with a training of their own that may be ranked count.
+        settings: Of the run.
+        judge: Of the run.
+    """
+    records = [
+        record
+        for record in ended
+        if record.proxy is not None and record.proxy.passed_transition and record.speed is not None
+    ]
+    curves = [dict(record.proxy.curve) for record in records if record.proxy is not None]
+    if len(records) < FEWEST_ENDED or any(standing.tokens not in curve for curve in curves):
+        return None
+    trained = Trained(
+        features=feature_rows([one.candidate for one in records], judge.short, judge.model.aspect),
+        standing=np.log([curve[standing.tokens] for curve in curves]),
+        final=np.log([_proxy(record).bits_per_byte for record in records]),
+    )
+    row = feature_rows([standing.candidate], judge.short, judge.model.aspect)[0]
+    mean, sd = forecast(trained, features=row, standing=math.log(standing.loss_nats))
+
+    def beaten_by(log_bits: float) -> tuple[float, int | None]:
+        """Score with that final loss, and who is as fast with a better one."""
+        template = _proxy(records[0])
+        loss = replace(
+            template,
+            bits_per_byte=math.exp(log_bits),
+            proxy=as_dict(
+                shrink(standing.candidate, settings.proxy, reference_parameters=settings.budget)
+            ),
+        )
+        known = own_trainings(records) | {standing.number: (standing.candidate, loss)}
+        scores = scores_of_own(judge, known)
+        own = scores[standing.number].log_loss
+        faster = [
+            record.number
+            for record in records
+            if _speed(record, settings) >= standing.speed_tokens_per_s
+            and scores[record.number].log_loss <= own
+        ]
+        best = min(faster, key=lambda number: scores[number].log_loss, default=None)
+        return own, best
+
+    z = float(ndtri(CONFIDENCE))
+    if beaten_by(mean - z * sd)[1] is None:
+        return None
+    sd *= overconfidence(trained)  # dear, and only needed where it may be dropped
+    best = beaten_by(mean - z * sd)[1]
+    if best is None:
+        return None
+    return Dropped(
+        tokens=standing.tokens,
+        of_tokens=settings.proxy.tokens,
+        log_loss=beaten_by(mean)[0],
+        sd=sd,
+        confidence=CONFIDENCE,
+        beaten_by=best,
+    )
+
+
+def freed_trials(records: Sequence[TrialRecord]) -> int:
+    """Whole trainings that could be made of the tokens that dropped ones left."""
+    return int(
+        sum(
+            1 - record.dropped.tokens / record.dropped.of_tokens
+            for record in records
+            if record.dropped is not None
+        )
+    )
+
+
+def _proxy(record: TrialRecord) -> ProxyLoss:
+    assert record.proxy is not None
+    return record.proxy
+
+
+def _speed(record: TrialRecord, settings: RunSettings) -> float:
+    assert record.speed is not None
+    return record.speed.tokens_per_s(settings.speed)[0]

@@ -1,0 +1,153 @@
+"""Trials whose curves and ends follow a law, so that it is known what a training will come to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from front_records import speed, trained
+
+from phonesearch import files
+from phonesearch.candidate.config import Candidate, candidate_id
+from phonesearch.catalog import resolve
+from phonesearch.front.pareto import front
+from phonesearch.proxy.settings import ProxySettings
+from phonesearch.proxy.shrink import shrink
+from phonesearch.space.grid import BudgetedSpace, at_budget
+from phonesearch.space.schema import SearchSpace
+from phonesearch.study.early import FEWEST_ENDED, Standing, freed_trials, hopeless
+from phonesearch.study.judge import make_judge
+from phonesearch.study.record import Dropped, TrialRecord
+from phonesearch.study.settings import RunSettings
+
+BUDGET = 1_000_000_000
+SETTINGS = RunSettings(
+    device="snapdragon8gen3",
+    engine=None,
+    space="decoder",
+    budget=BUDGET,
+    scored_by="each",
+    proxy=ProxySettings(tokens=1_000_000),
+)
+RUNG = 300_000
+
+
+@pytest.fixture(scope="module")
+def space() -> BudgetedSpace:
+    return at_budget(files.read(resolve("decoder", "search_spaces"), SearchSpace), BUDGET)
+
+
+def record_of(
+    candidate: Candidate, number: int, *, tokens_per_s: float, luck: float
+) -> TrialRecord:
+    """A trial that ended at 2 bits a byte times its luck, which its curve showed by then."""
+    record = trained(number, tokens_per_s, 2 * math.exp(luck))
+    assert record.proxy is not None
+    proxy = replace(
+        record.proxy,
+        proxy=asdict(shrink(candidate, SETTINGS.proxy, reference_parameters=BUDGET)),
+        curve=((RUNG, 4 * math.exp(luck)), (1_000_000, 3.0)),
+    )
+    return replace(record, proxy=proxy, candidate=candidate, candidate_id=candidate_id(candidate))
+
+
+@pytest.fixture(scope="module")
+def ended(space: BudgetedSpace) -> list[TrialRecord]:
+    """Twenty trials from 20 tokens/s on, a third of a percent apart in luck."""
+    rng = np.random.default_rng(0)
+    places = rng.integers(len(space), size=20)
+    lucks = rng.permutation(np.linspace(-0.03, 0.03, 20))
+    return [
+        record_of(
+            space.candidate(int(place)),
+            number,
+            tokens_per_s=20.0 + number,
+            luck=float(lucks[number]),
+        )
+        for number, place in enumerate(places)
+    ]
+
+
+def asked(
+    space: BudgetedSpace, ended: list[TrialRecord], *, luck: float, tokens_per_s: float
+) -> Dropped | None:
+    standing = Standing(
+        number=99,
+        candidate=space.candidate(12345),
+        speed_tokens_per_s=tokens_per_s,
+        tokens=RUNG,
+        loss_nats=4 * math.exp(luck),
+    )
+    return hopeless(standing, ended, settings=SETTINGS, judge=make_judge(SETTINGS))
+
+
+def test_a_slow_one_that_does_badly_is_given_up(
+    space: BudgetedSpace, ended: list[TrialRecord]
+) -> None:
+    found = asked(space, ended, luck=0.2, tokens_per_s=10.0)
+    assert found is not None
+    assert (found.tokens, found.of_tokens) == (RUNG, 1_000_000)
+    assert found.sd > 0
+    other = next(record for record in ended if record.number == found.beaten_by)
+    assert other.speed is not None
+    assert other.speed.decode_tokens_per_s >= 10.0
+
+
+def test_one_that_does_well_goes_on(space: BudgetedSpace, ended: list[TrialRecord]) -> None:
+    assert asked(space, ended, luck=-0.2, tokens_per_s=10.0) is None
+
+
+def test_the_fastest_of_all_goes_on_however_it_does(
+    space: BudgetedSpace, ended: list[TrialRecord]
+) -> None:
+    assert asked(space, ended, luck=0.2, tokens_per_s=1000.0) is None
+
+
+def test_a_few_trainings_are_no_ground_to_give_another_up(
+    space: BudgetedSpace, ended: list[TrialRecord]
+) -> None:
+    few = ended[: FEWEST_ENDED - 1]
+    assert asked(space, few, luck=0.2, tokens_per_s=10.0) is None
+
+
+def test_those_that_may_not_be_ranked_are_no_ground_either(
+    space: BudgetedSpace, ended: list[TrialRecord]
+) -> None:
+    censored = [
+        replace(record, proxy=replace(record.proxy, passed_transition=False))
+        for record in ended
+        if record.proxy is not None
+    ]
+    assert asked(space, censored, luck=0.2, tokens_per_s=10.0) is None
+
+
+def test_what_was_left_pays_for_whole_trainings(ended: list[TrialRecord]) -> None:
+    """Three that left 0.7 of their tokens each: two whole trainings."""
+    known = Dropped(
+        tokens=RUNG, of_tokens=1_000_000, log_loss=0.0, sd=0.01, confidence=0.95, beaten_by=0
+    )
+    dropped = [
+        replace(one, state="dropped", score=None, proxy=None, dropped=known) for one in ended
+    ]
+    assert freed_trials([*ended[3:], *dropped[:3]]) == 2
+    assert freed_trials(ended) == 0
+
+
+def test_a_dropped_one_is_told_apart_and_never_on_the_front(ended: list[TrialRecord]) -> None:
+    known = Dropped(
+        tokens=RUNG, of_tokens=1_000_000, log_loss=-9.0, sd=0.01, confidence=0.95, beaten_by=0
+    )
+    gone = replace(
+        ended[0],
+        number=50,
+        state="dropped",
+        score=None,
+        proxy=None,
+        dropped=known,
+        predicted=speed(500.0),
+    )
+    sorted_out = front([*ended, gone], "decode")
+    assert [record.number for record in sorted_out.dropped] == [50]
+    assert 50 not in [point.number for point in sorted_out.ranked]
