@@ -158,15 +158,11 @@ def _described(folder: RunFolder) -> str:
 
 
 def _crew(folder: RunFolder, url: str) -> Crew:
-    from phonesearch.study.crew import LocalCrew
+    from phonesearch.study.crew import LocalCrew, gpus_for
     from phonesearch.study.shared import fleet_of
 
     fleet = fleet_of(folder.settings)
-    num_gpus = 0
-    if folder.settings.scored_by == "each":
-        import torch
-
-        num_gpus = torch.cuda.device_count()
+    num_gpus = gpus_for(folder.settings)
     if fleet.ray is not None:
         from phonesearch.study.on_ray import RayCrew
 

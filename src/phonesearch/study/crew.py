@@ -15,6 +15,7 @@ from typing import Final, Protocol, Self
 
 from phonesearch.errors import RunFolderError, WorkerError
 from phonesearch.study.joined import NAME_VARIABLE, PARENT_VARIABLE, num_cores
+from phonesearch.study.settings import RunSettings
 from phonesearch.study.storage import STORAGE_VARIABLE
 from phonesearch.study.worker import MOST_DEATHS
 
@@ -164,6 +165,15 @@ class LocalCrew:
                 )
         except OSError as error:
             raise RunFolderError(f"A worker cannot be started: {error}.") from error
+
+
+def gpus_for(settings: RunSettings) -> int:
+    """GPUs of this machine that the workers of a run can use: those that train."""
+    if settings.scored_by != "each":
+        return 0
+    import torch  # here, as it takes seconds
+
+    return torch.cuda.device_count()
 
 
 def gpu_of(place: int, num_gpus: int) -> dict[str, str]:
