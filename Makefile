@@ -15,7 +15,7 @@ PIP = -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 # what this machine needs no device for
 TESTS = not gpu and not phone and not network
 
-.PHONY: run test lint unit trainers llama-cpp executorch profiles accuracy proxy-page handoff clean
+.PHONY: run test lint unit trainers llama-cpp executorch ray profiles accuracy proxy-page handoff clean
 
 run: .venv/.installed
 	@if [ -f $(OUT)/settings.yaml ]; then \
@@ -37,17 +37,24 @@ unit: .venv-test/.installed
 	@for others in trainers llama-cpp; do \
 		$(MAKE) --no-print-directory $$others || echo "Going on without $$others: their tests skip."; \
 	done
-	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "$(TESTS) and not executorch"
+	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "$(TESTS) and not executorch and not ray"
 	@if $(MAKE) --no-print-directory executorch; then \
 		.venv-executorch/bin/python -m pytest -n 2 -m executorch tests/trainer_export; \
 	elif [ -n "$$PHONESEARCH_NEED_ALL" ]; then exit 1; \
 	else echo "Went without ExecuTorch: its tests did not run."; fi
+	@if $(MAKE) --no-print-directory ray; then \
+		.venv-ray/bin/python -m pytest -m ray tests/workers; \
+	elif [ -n "$$PHONESEARCH_NEED_ALL" ]; then exit 1; \
+	else echo "Went without Ray: its tests did not run."; fi
 
 # other people's trainers, for the tests that let them read what is exported for them
 trainers: .venv-trainers/.installed
 
 # ExecuTorch and torchao, for the tests that run what is exported for it
 executorch: .venv-executorch/.installed
+
+# Ray, for the tests that let it place workers
+ray: .venv-ray/.installed
 
 # llama.cpp, four minutes of one core, for the tests that let it read what is exported for it
 llama-cpp: .venv-test/.llama-cpp
@@ -123,5 +130,14 @@ TORCH = -c "import torch; print('torch==' + torch.__version__.split('+')[0])"
 		"phonesearch[executorch]"
 	@touch $@
 
+# As the one above, since Ray brings packages that others find.
+.venv-ray/.installed: .venv-test/.installed
+	$(PYTHON) -m venv .venv-ray
+	@echo "Installing Ray into .venv-ray (a minute or two) ..."
+	echo "import site; site.addsitedir('$$(.venv-test/bin/python $(LIBRARIES))')" \
+		> "$$(.venv-ray/bin/python $(LIBRARIES))/ours.pth"
+	.venv-ray/bin/python $(PIP) "phonesearch[ray]"
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-test .venv-trainers .venv-executorch build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-test .venv-trainers .venv-executorch .venv-ray build dist .mypy_cache .pytest_cache .ruff_cache

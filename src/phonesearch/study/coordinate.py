@@ -120,7 +120,7 @@ def _to_the_end(watch: _Watch, ledger: Ledger, crew: Crew | None, prepared: Prep
 
     while True:
         watch.look()
-        done, _ = watch.ask(ledger.standing)
+        done = watch.ask(ledger.standing)
         if done >= target:
             watch.look()
             break

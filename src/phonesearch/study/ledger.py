@@ -81,23 +81,26 @@ class Ledger:
         self._backend = storage.backend
         self._study_id = study._study_id
         self._target = target
+        # Trials in all, those that are finished with a record or under way, and the first of those
+        # that wait. Those of the dead are neither finished nor under way.
+        is_waiting = _TRIALS.c.state == TrialState.WAITING
+        self._overview = sa.select(
+            sa.func.count(),
+            sa.func.coalesce(sa.func.sum(sa.case((_is_live(), 1), else_=0)), 0),
+            sa.func.min(sa.case((is_waiting, _TRIALS.c.trial_id))),
+        ).where(self._of_study())
 
     def take(self, worker: str) -> Taken | None:
         """A trial that waits for a worker, else a new one; None if none is due now."""
         with self._locked() as to:
-            waiting = to.execute(
-                sa.select(_TRIALS.c.trial_id, _TRIALS.c.number)
-                .where(self._of_study(), _TRIALS.c.state == TrialState.WAITING)
-                .order_by(_TRIALS.c.trial_id)
-                .limit(1)
-            ).first()
-            if waiting is None:
-                if self._num_live(to) >= self._target:
+            count, live, oldest = to.execute(self._overview).one()
+            if oldest is None:
+                if live >= self._target:
                     return None
-                trial_id, number = self._add(to, TrialState.RUNNING)
+                trial_id, number = self._add(to, TrialState.RUNNING, count), count
                 found = Taken(trial_id=trial_id, number=number, params={}, record=None, deaths=0)
             else:
-                trial_id, number = waiting
+                trial_id, (_, number) = oldest, self._state(to, oldest)
                 _change(to, trial_id, state=TrialState.RUNNING, datetime_start=_now())
                 found = Taken(
                     trial_id=trial_id,
@@ -106,7 +109,7 @@ class Ledger:
                     record=_attribute(to, trial_id, RECORD),
                     deaths=len(_system(to, trial_id).get(_RETRIED, [])),
                 )
-            _write(to, trial_id, {WORKER: worker})
+            _write(to, trial_id, {WORKER: worker}, are_new=oldest is None)
             # With the trial, as one without is never found dead.
             to.execute(sa.insert(_HEARTBEATS).values(trial_id=trial_id))
             return found
@@ -151,8 +154,8 @@ class Ledger:
                 }
                 for name, distribution in distributions.items()
             ]
-            to.execute(sa.insert(_PARAMS).values(rows))
-            _write(to, trial_id, {ARCHITECTURE: architecture})
+            to.execute(sa.insert(_PARAMS), rows)
+            _write(to, trial_id, {ARCHITECTURE: architecture}, are_new=True)
             return True
 
     def settle(
@@ -189,7 +192,7 @@ class Ledger:
                             "value_type": kind,
                         }
                     )
-                to.execute(sa.insert(_VALUES).values(rows))
+                to.execute(sa.insert(_VALUES), rows)
             _end(to, trial_id, TrialState.FAIL if values is None else TrialState.COMPLETE)
             return True
 
@@ -216,7 +219,7 @@ class Ledger:
                 if state != TrialState.RUNNING:
                     continue
                 _end(to, trial_id, TrialState.FAIL)
-                heir, _ = self._add(to, TrialState.WAITING)
+                heir = self._add(to, TrialState.WAITING, to.execute(self._overview).one()[0])
                 columns = [_PARAMS.c.param_name, _PARAMS.c.param_value, _PARAMS.c.distribution_json]
                 params = (
                     sa.select(sa.literal(heir), *columns)
@@ -228,7 +231,7 @@ class Ledger:
                 for name in (ARCHITECTURE, RECORD):
                     text = _attribute(to, trial_id, name)
                     if text is not None:
-                        _write(to, heir, {name: text})
+                        _write(to, heir, {name: text}, are_new=True)
                 # Moved, not copied: whoever has a record is counted.
                 to.execute(_delete(trial_id, [RECORD]))
                 known = _system(to, trial_id)
@@ -237,7 +240,7 @@ class Ledger:
                     {"trial_id": heir, "key": key, "value_json": json.dumps(value)}
                     for key, value in {_FIRST: number, **known, _RETRIED: history}.items()
                 ]
-                to.execute(sa.insert(_SYSTEM).values(rows))
+                to.execute(sa.insert(_SYSTEM), rows)
                 done += 1
         return done
 
@@ -270,35 +273,27 @@ class Ledger:
             ).scalar()
             return bool(state == TrialState.RUNNING)
 
-    def standing(self) -> tuple[int, int]:
-        """How many trials are finished with a record, and how many are on their way."""
+    def standing(self) -> int:
+        """How many trials are finished with a record."""
         with self._backend.engine.connect() as to:
-            under_way = to.execute(
-                sa.select(sa.func.count()).where(
-                    self._of_study(), _TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
-                )
-            ).scalar()
-            return self._num_live(to) - int(under_way or 0), int(under_way or 0)
+            under_way = sa.select(sa.func.count()).where(
+                self._of_study(), _TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
+            )
+            _, live, _ = to.execute(self._overview).one()
+            return int(live) - int(to.execute(under_way).scalar() or 0)
 
     def _of_study(self) -> Any:
         return _TRIALS.c.study_id == self._study_id
 
-    def _num_live(self, to: sa.Connection) -> int:
-        """Trials that are finished with a record or under way; those of the dead are neither."""
-        count = sa.select(sa.func.count()).where(self._of_study(), _is_live())
-        return int(to.execute(count).scalar() or 0)
-
-    def _add(self, to: sa.Connection, state: TrialState) -> tuple[int, int]:
-        """A new trial: its id and its number, counted as Optuna does."""
-        earlier = sa.select(sa.func.count()).select_from(_TRIALS).where(self._of_study())
-        number = int(to.execute(earlier).scalar() or 0)
+    def _add(self, to: sa.Connection, state: TrialState, number: int) -> int:
+        """The id of a new trial; its number is how many there were before, as Optuna counts."""
         done = to.execute(
             sa.insert(_TRIALS).values(
                 study_id=self._study_id, number=number, state=state, datetime_start=_now()
             )
         )
         key: Any = done.inserted_primary_key
-        return int(key[0]), number
+        return int(key[0])
 
     def _state(self, to: sa.Connection, trial_id: int) -> tuple[TrialState, int]:
         """Of a trial, whose row is locked."""
@@ -361,13 +356,16 @@ def _delete(trial_id: int, names: Sequence[str]) -> sa.Delete:
     )
 
 
-def _write(to: sa.Connection, trial_id: int, attributes: Mapping[str, str]) -> None:
-    to.execute(_delete(trial_id, list(attributes)))
+def _write(
+    to: sa.Connection, trial_id: int, attributes: Mapping[str, str], *, are_new: bool = False
+) -> None:
+    if not are_new:
+        to.execute(_delete(trial_id, list(attributes)))
     rows = [
         {"trial_id": trial_id, "key": key, "value_json": json.dumps(text)}
         for key, text in attributes.items()
     ]
-    to.execute(sa.insert(_ATTRIBUTES).values(rows))
+    to.execute(sa.insert(_ATTRIBUTES), rows)
 
 
 def _attribute(to: sa.Connection, trial_id: int, key: str) -> str | None:

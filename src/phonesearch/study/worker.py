@@ -159,7 +159,7 @@ class Worker:
                     finished += self._evaluate(taken, judge, heartbeat)
                     pause_s = _FIRST_PAUSE_S
                     continue
-                if self._ask(self._ledger.standing)[0] >= self._target:
+                if self._ask(self._ledger.standing) >= self._target:
                     return finished
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S, self._fleet.heartbeat_s)
