@@ -57,7 +57,7 @@ def test_two_workers_of_which_each_is_killed_once(
 ) -> None:
     """The process itself the first time, Ray's own that looks after it the second."""
     monkeypatch.setenv("PYTHONPATH", SOURCE)
-    run = quick(any_url, trials=150, fleet={"workers": 2, "ray": "local", "grace_s": 4})
+    run = quick(any_url, trials=60, fleet={"workers": 2, "ray": "local", "grace_s": 4})
     killed: list[str] = []
 
     def kill() -> None:
@@ -66,7 +66,7 @@ def test_two_workers_of_which_each_is_killed_once(
             time.sleep(0.1)
             trials = study.get_trials(deepcopy=False)
             working = [trial for trial in trials if trial.state.name == "RUNNING"]
-            if len(trials) < 20 * (1 + len(killed)) or not working:
+            if len(trials) < 10 * (1 + len(killed)) or not working:
                 continue
             name = str(working[-1].user_attrs.get("worker", ""))
             if not name or name in killed:
@@ -88,8 +88,8 @@ def test_two_workers_of_which_each_is_killed_once(
     records = search_together(run.folder, run.prepared, observer=Silent(), make_crew=crew)
     assert len(killed) == 2
     killer.join(10)
-    assert len(records) == 150
-    check_counts(run, 150)
+    assert len(records) == 60
+    check_counts(run, 60)
     names = {str(one.user_attrs.get("worker")) for one in run.study().get_trials(deepcopy=False)}
     assert len(names) >= 3
 
