@@ -21,6 +21,7 @@ from phonesearch.study.observer import Silent
 from phonesearch.study.on_ray import RayCrew, check_ray
 from phonesearch.study.settings import Fleet
 from phonesearch.study.shared import fleet_of
+from phonesearch.study.storage import STORAGE_VARIABLE
 
 Quick = Callable[..., QuickRun]
 FLEET = Fleet(study="any", workers=2, ray="auto")
@@ -57,6 +58,7 @@ def test_two_workers_of_which_each_is_killed_once(
 ) -> None:
     """The process itself the first time, Ray's own that looks after it the second."""
     monkeypatch.setenv("PYTHONPATH", SOURCE)
+    monkeypatch.setenv(STORAGE_VARIABLE, any_url)
     run = quick(any_url, trials=60, fleet={"workers": 2, "ray": "local", "grace_s": 4})
     killed: list[str] = []
 

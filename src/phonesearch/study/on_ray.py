@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from phonesearch.study.settings import Fleet
 from phonesearch.study.storage import STORAGE_VARIABLE
 
 LOCAL: Final = "local"
+_ANSWER_WAIT_S: Final = 10.0
 _MOST_STARTS: Final = 12
 """Of one task that ends without the study having its trials."""
 
@@ -78,6 +80,7 @@ class RayCrew:
             if self._fleet.ray != LOCAL:
                 arguments = {"log_to_driver": False, "address": self._fleet.ray}
             try:
+                _require_answer(str(self._fleet.ray))
                 ray.init(**arguments)
             except Exception as error:  # Ray's own, of several kinds
                 raise WorkerError(
@@ -177,6 +180,13 @@ def run_worker(url: str, study: str, log: str) -> tuple[int, str]:
         raise
     lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
     return code, "\n".join(lines)
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself tries for minutes where nobody answers at an address."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_ANSWER_WAIT_S).close()
 
 
 def _first_line(error: BaseException) -> str:
