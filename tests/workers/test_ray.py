@@ -52,6 +52,7 @@ def test_what_cannot_work_is_refused(
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # what Ray and its libraries leave open and warn of
 def test_two_workers_of_which_each_is_killed_once(
     quick: Quick, any_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,6 +98,7 @@ def test_two_workers_of_which_each_is_killed_once(
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # what Ray and its libraries leave open and warn of
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
     fleet = Fleet(study="any", workers=1, ray="127.0.0.1:1", storage="postgresql+psycopg://h/d")

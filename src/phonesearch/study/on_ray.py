@@ -91,9 +91,9 @@ class RayCrew:
         if ray.cluster_resources().get(needs, 0) < 1:
             self.__exit__(None, None, None)
             raise WorkerError(f"The Ray cluster has no {needs} for a worker.")
-        self._task = ray.remote(
-            num_cpus=1, num_gpus=1 if self._on_gpus else 0, max_retries=-1, max_calls=1
-        )(run_worker)
+        self._task = ray.remote(num_cpus=1, num_gpus=1 if self._on_gpus else 0, max_retries=-1)(
+            run_worker
+        )
         for place in range(self._fleet.workers):
             self._hand_over(place)
         return self
