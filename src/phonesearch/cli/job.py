@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from phonesearch.cli.console import Console
     from phonesearch.device.profile import DeviceProfile
     from phonesearch.space.schema import SearchSpace
+    from phonesearch.study.deadline import Deadline
     from phonesearch.study.folder import RunFolder
     from phonesearch.study.meter import Meter
     from phonesearch.study.prepare import Prepared
@@ -42,6 +43,7 @@ def start(
     proxy_time_s: float | None = None,
     must_fit: bool = False,
     tokenizer: Tokenizer | None = None,
+    deadline: Deadline | None = None,
 ) -> None:
     """A new run, to its report.
 
@@ -53,6 +55,7 @@ def start(
         proxy_time_s: Time that anchors are planned for; None where the settings say what to train.
         must_fit: Whether to refuse a time that is too short for any.
         tokenizer: Whose vocabulary all candidates have; None for that of the space.
+        deadline: When all has to be over, where the settings give the run a time.
     """
     from dataclasses import replace
 
@@ -78,7 +81,12 @@ def start(
             settings = for_this_machine(settings, prepared, observer=shown)
         if proxy_time_s is not None:
             settings = plan(
-                settings, prepared, time_s=proxy_time_s, must_fit=must_fit, observer=shown
+                settings,
+                prepared,
+                time_s=proxy_time_s,
+                must_fit=must_fit,
+                observer=shown,
+                deadline=deadline,
             )
         folder = create(
             path,
@@ -88,7 +96,7 @@ def start(
             vocab_size=None if tokenizer is None else tokenizer.vocab_size,
             tokenizer_files=() if tokenizer is None else tokenizer.files,
         )
-        _search(folder, prepared, meter, shown)
+        _search(folder, prepared, meter, shown, deadline)
 
 
 def with_trials(folder: RunFolder, trials: int) -> RunFolder:
@@ -108,14 +116,26 @@ def with_trials(folder: RunFolder, trials: int) -> RunFolder:
     return raise_trials(folder, trials)
 
 
+def deadline_of(settings: RunSettings) -> Deadline | None:
+    """When a run that begins now has to end, if it was given a time."""
+    from phonesearch.study.deadline import Deadline
+
+    return None if settings.time_s is None else Deadline(time_s=settings.time_s)
+
+
 def go_on(folder: RunFolder, shown: Console) -> None:
     """A run from wherever it stands, to its report."""
+    from phonesearch.units import format_seconds
+
     with (
         _told_how_to_go_on(folder.path, shown),
         _opened(folder.settings, folder.profile, folder.path, shown) as meter,
     ):
         prepared = _prepare(folder.settings, folder.space, folder.profile, shown)
-        _search(folder, prepared, meter, shown)
+        deadline = deadline_of(folder.settings)
+        if deadline is not None:
+            shown.say(f"It gets its {format_seconds(deadline.time_s)} anew")
+        _search(folder, prepared, meter, shown, deadline)
 
 
 @contextmanager
@@ -165,7 +185,13 @@ def _prepare(
     return prepare(settings, space, profile, cache_dir=cache_dir(), observer=shown)
 
 
-def _search(folder: RunFolder, prepared: Prepared, meter: Meter | None, shown: Console) -> None:
+def _search(
+    folder: RunFolder,
+    prepared: Prepared,
+    meter: Meter | None,
+    shown: Console,
+    deadline: Deadline | None,
+) -> None:
     from phonesearch.cli.fleet import search_with_workers
     from phonesearch.cli.results import print_results
     from phonesearch.front.confirm import confirm
@@ -185,7 +211,8 @@ def _search(folder: RunFolder, prepared: Prepared, meter: Meter | None, shown: C
         if settings.fleet is not None:
             search_with_workers(folder, prepared, shown)
         else:
-            search(folder, prepared, observer=shown, meter=None if after else meter)
+            meters = None if after else meter
+            search(folder, prepared, observer=shown, meter=meters, deadline=deadline)
         if meter is not None and after:
             confirm(folder, meter, observer=shown)
     except KeyboardInterrupt:

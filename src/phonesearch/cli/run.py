@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from phonesearch.cli import fleet
 
-if TYPE_CHECKING:
-    from phonesearch.study.settings import RunSettings
-
 _SEARCH = "What to search"
 _FAST = "What fast means"
 _PROXY = "How candidates are trained"
 _RUN = "The run"
-_FEW_TRIALS = 16
-_MANY_TRIALS = 64
-_ANCHORS = 16
 
 
 def run(
@@ -66,6 +60,14 @@ def run(
             min=1,
             help="Candidates to evaluate; default: 64, and 16 where each is trained (--proxy "
             "each) or measured (--measure all). With --resume: raises the number of that run.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="How long all may take, report included, instead of --trials: 5m, 2h. Anchors "
+            "are planned for it, and candidates evaluated until it is over.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -200,6 +202,14 @@ def run(
         str | None,
         typer.Option(help="Tokens that each proxy is trained on, e.g. 4M.", rich_help_panel=_PROXY),
     ] = None,
+    early_stopping: Annotated[
+        bool,
+        typer.Option(
+            help="With --proxy each: give up trainings that cannot bring their candidate onto the "
+            "front (95 % sure), and train more candidates instead.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = True,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -247,9 +257,10 @@ def run(
         phonesearch run --resume results/2026-11-24-1312-snapdragon8gen3-1.5B --trials 48
     """
     from phonesearch.cli.console import console
-    from phonesearch.cli.job import default_folder, go_on, start, with_trials
+    from phonesearch.cli.job import deadline_of, default_folder, go_on, start, with_trials
     from phonesearch.cli.machine import check_cores, machine_of
-    from phonesearch.cli.options import parsed, typed
+    from phonesearch.cli.options import optional, parsed, typed
+    from phonesearch.cli.run_settings import settings_of
     from phonesearch.errors import SettingsError
     from phonesearch.study.folder import open_folder
     from phonesearch.trainer_export.tokenizer import read_tokenizer
@@ -268,9 +279,13 @@ def run(
                 folder = with_trials(folder, trials)
             go_on(fleet.with_other_fleet(folder, workers=workers, storage=storage), shown)
             return
+        time_s = optional("--time", time, parse_seconds)
+        if time_s is not None and (trials is not None or "proxy_time" in typed(ctx)):
+            other = "--trials" if trials is not None else "--proxy-time"
+            raise SettingsError(f"--time says how long all may take, so {other} cannot be given.")
         predicting, measure_on = machine_of(device, measure, profile)
         check_cores(measure_on or predicting, cpus, threads)
-        settings = _settings(
+        settings = settings_of(
             device=predicting,
             measure_on=measure_on,
             cpus=cpus,
@@ -281,6 +296,8 @@ def run(
             budget=budget,
             count=count,
             trials=trials,
+            time_s=time_s,
+            early_stopping=early_stopping,
             speed=speed,
             prompt=prompt,
             generate=generate,
@@ -299,7 +316,7 @@ def run(
             proxy_tokens=proxy_tokens,
         )
         given = (anchors, proxy_parameters, proxy_tokens)
-        time_s = parsed("--proxy-time", proxy_time, parse_seconds)
+        proxy_time_s = parsed("--proxy-time", proxy_time, parse_seconds)
         is_planned = settings.scored_by == "anchors" and all(value is None for value in given)
         path = out or default_folder(settings)
         start(
@@ -309,92 +326,8 @@ def run(
             path,
             shown,
             is_default_recipe=proxy_parameters is None and proxy_tokens is None,
-            proxy_time_s=time_s if is_planned else None,
+            proxy_time_s=proxy_time_s if is_planned else None,
             must_fit="proxy_time" in typed(ctx),
             tokenizer=None if tokenizer is None else read_tokenizer(tokenizer),
+            deadline=deadline_of(settings),
         )
-
-
-def _settings(
-    *,
-    device: str,
-    measure_on: str | None,
-    cpus: str | None,
-    threads: int | None,
-    engine: str | None,
-    space: str,
-    tokenizer: Path | None,
-    budget: str,
-    count: str,
-    trials: int | None,
-    speed: str,
-    prompt: int,
-    generate: int,
-    max_ttft: str | None,
-    max_memory: str | None,
-    min_speed: float | None,
-    sampler: str | None,
-    seed: int,
-    jobs: int | None,
-    data: tuple[str, ...],
-    data_field: str,
-    scored_by: str,
-    anchors: int | None,
-    horizon: float,
-    proxy_parameters: str | None,
-    proxy_tokens: str | None,
-) -> RunSettings:
-    from dataclasses import replace
-
-    from phonesearch.candidate.count import COUNTINGS
-    from phonesearch.cli.options import one_of, optional, parsed
-    from phonesearch.cli.phone_device import is_phone
-    from phonesearch.device.speed import SPEED_OBJECTIVES
-    from phonesearch.proxy.hub import is_hub_dataset
-    from phonesearch.proxy.settings import ProxySettings
-    from phonesearch.study.meter import HOST
-    from phonesearch.study.score import SCORE_KINDS
-    from phonesearch.study.settings import SAMPLERS, Constraints, RunSettings, default_jobs
-    from phonesearch.units import parse_bytes, parse_count, parse_seconds
-
-    proxy = ProxySettings(
-        data=tuple(
-            given if is_hub_dataset(given) else str(Path(given).expanduser().resolve())
-            for given in data
-        ),
-        data_field=data_field,
-        seed=seed,
-        horizon_tokens_per_parameter=horizon,
-    )
-    kind = one_of("--proxy", scored_by, SCORE_KINDS)
-    is_measured = measure_on is None and (device == HOST or is_phone(device))
-    is_dear = kind == "each" or is_measured
-    usual = "gp" if is_measured else "gain"
-    size = optional("--proxy-parameters", proxy_parameters, parse_count)
-    tokens = optional("--proxy-tokens", proxy_tokens, parse_count)
-    return RunSettings(
-        device=device,
-        measure_on=measure_on,
-        cpus=cpus,
-        threads=threads,
-        engine=engine,
-        space=space,
-        tokenizer=None if tokenizer is None else str(tokenizer.expanduser().resolve()),
-        budget=parsed("--budget", budget, parse_count),
-        counting=one_of("--count", count, COUNTINGS),
-        trials=trials or (_FEW_TRIALS if is_dear else _MANY_TRIALS),
-        speed=one_of("--speed", speed, SPEED_OBJECTIVES),
-        prompt_tokens=prompt,
-        generate_tokens=generate,
-        constraints=Constraints(
-            max_ttft_s=optional("--max-ttft", max_ttft, parse_seconds),
-            max_memory_bytes=optional("--max-memory", max_memory, parse_bytes),
-            min_speed_tokens_per_s=min_speed,
-        ),
-        sampler=one_of("--sampler", sampler or usual, SAMPLERS),
-        seed=seed,
-        scored_by=kind,
-        num_anchors=anchors or _ANCHORS,
-        jobs=jobs or default_jobs(),
-        proxy=replace(proxy, parameters=size or proxy.parameters, tokens=tokens or proxy.tokens),
-    )

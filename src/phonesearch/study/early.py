@@ -20,6 +20,7 @@ from phonesearch.proxy.result import ProxyLoss
 from phonesearch.proxy.shrink import shrink
 from phonesearch.quality.features import feature_rows
 from phonesearch.sampling.forecast import Trained, forecast, overconfidence
+from phonesearch.study.evaluate import Timed
 from phonesearch.study.judge import Judge, own_trainings, scores_of_own
 from phonesearch.study.record import Dropped, TrialRecord
 from phonesearch.study.settings import RunSettings
@@ -107,6 +108,37 @@ def hopeless(
         confidence=CONFIDENCE,
         beaten_by=best,
     )
+
+
+class Rungs:
+    """Asks `hopeless` at each rung of trainings, and keeps what was known of those given up.
+
+    Args:
+        ended: Records to go by.
+        settings: Of the run.
+        judge: Of the run.
+    """
+
+    def __init__(
+        self, ended: Sequence[TrialRecord], *, settings: RunSettings, judge: Judge
+    ) -> None:
+        self._ended, self._settings, self._judge = ended, settings, judge
+        self.dropped: dict[int, Dropped] = {}
+
+    def is_hopeless(self, timed: Timed, tokens: int, loss_nats: float) -> bool:
+        """Whether to give up the training of a candidate after so many tokens."""
+        assert timed.speed is not None
+        standing = Standing(
+            number=timed.number,
+            candidate=timed.candidate,
+            speed_tokens_per_s=timed.speed.tokens_per_s(self._settings.speed)[0],
+            tokens=tokens,
+            loss_nats=loss_nats,
+        )
+        found = hopeless(standing, self._ended, settings=self._settings, judge=self._judge)
+        if found is not None:
+            self.dropped[timed.number] = found
+        return found is not None
 
 
 def freed_trials(records: Sequence[TrialRecord]) -> int:

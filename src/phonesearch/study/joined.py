@@ -123,6 +123,7 @@ def _trainer(
         candidate: Candidate,
         progress: Callable[[int, int], None],
         should_stop: Callable[[], bool],
+        is_hopeless: Callable[[int, float], bool],
     ) -> ProxyLoss:
         import torch  # here, as a worker that trains nothing starts sooner without
 
@@ -143,7 +144,12 @@ def _trainer(
                 breathe()
                 return should_stop()
 
-            return trained(job, Watch(progress=progress, should_stop=should_stop_now))
+            watch = Watch(
+                progress=progress,
+                should_stop=should_stop_now,
+                is_hopeless=is_hopeless if settings.early_stopping else None,
+            )
+            return trained(job, watch)
 
     return train
 

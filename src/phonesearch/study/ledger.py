@@ -163,7 +163,7 @@ class Ledger:
         trial_id: int,
         record: str,
         values: Sequence[float] | None,
-        attributes: Mapping[str, str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> bool:
         """Store what was found out about a trial and end it, both or neither.
 
@@ -357,13 +357,13 @@ def _delete(trial_id: int, names: Sequence[str]) -> sa.Delete:
 
 
 def _write(
-    to: sa.Connection, trial_id: int, attributes: Mapping[str, str], *, are_new: bool = False
+    to: sa.Connection, trial_id: int, attributes: Mapping[str, Any], *, are_new: bool = False
 ) -> None:
     if not are_new:
         to.execute(_delete(trial_id, list(attributes)))
     rows = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(text)}
-        for key, text in attributes.items()
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for key, value in attributes.items()
     ]
     to.execute(sa.insert(_ATTRIBUTES), rows)
 

@@ -25,6 +25,7 @@ from phonesearch.study.anchors import (
     anchor_pool,
     proxies_of,
 )
+from phonesearch.study.deadline import Deadline
 from phonesearch.study.judge import make_judge
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.prepare import Prepared
@@ -34,6 +35,9 @@ from phonesearch.units import format_count, format_seconds
 
 DEFAULT_TIME_S: Final = 15 * 60.0
 FEWEST_ANCHORS: Final = 12
+FEWEST_IN_A_HURRY: Final = 6
+"""Where the time of a whole run is short. One in four ends short of copying, so of two none may be
+left, which was seen."""
 MOST_ANCHORS: Final = 20
 """About 20 are enough for a regression on shape. Source: `phonesearch quality fit`, its table of
 LiteTransformerSearch: from 20 to 40 anchors the share of pairs in order rises by 0 to 0.03."""
@@ -77,6 +81,7 @@ def plan(
     time_s: float,
     must_fit: bool,
     observer: RunObserver,
+    deadline: Deadline | None = None,
 ) -> RunSettings:
     """The settings with anchors that take about `time_s` here.
 
@@ -87,6 +92,9 @@ def plan(
         must_fit: Whether to refuse a time that is too short; else the fewest anchors take what
             they take, and the observer is told, or as many as are in the cache are used again.
         observer: Told what was chosen, and what certainty that buys.
+        deadline: Where all of the run was given a time: what that leaves takes the place of
+            `time_s`, few anchors are better than none, and where there is no time for any, losses
+            are judged by published data alone.
 
     Returns:
         As given, where nothing is to be trained.
@@ -110,9 +118,18 @@ def plan(
     candidates = pool.best(settings.num_anchors)
     observer.say("Measuring how fast proxies train here")
     speed = _tokens_per_s(candidates, settings, prepared.corpus)
+    fewest = FEWEST_ANCHORS
+    if deadline is not None:
+        time_s, fewest = deadline.anchors_s, FEWEST_IN_A_HURRY
     try:
-        found = fit(settings.proxy, speed, jobs=settings.jobs, time_s=time_s)
+        found = fit(settings.proxy, speed, jobs=settings.jobs, time_s=time_s, fewest=fewest)
     except ProxyError:
+        if deadline is not None:
+            observer.say(
+                "There is no time for short trainings, so losses are judged by published data "
+                "alone (--proxy prior)"
+            )
+            return replace(settings, scored_by="prior")
         if must_fit:
             raise
         found = fit(settings.proxy, speed, jobs=settings.jobs, time_s=math.inf, most=FEWEST_ANCHORS)
@@ -181,6 +198,7 @@ def fit(
     jobs: int,
     time_s: float,
     most: int = MOST_ANCHORS,
+    fewest: int = FEWEST_ANCHORS,
 ) -> Plan:
     """The anchors that fill a time: first more of them, then longer, then larger.
 
@@ -192,6 +210,7 @@ def fit(
         tokens_per_s: Of one process, at that size.
         jobs: Processes side by side.
         time_s: For all.
+        fewest: Anchors that are worth it.
         most: Anchors; with fewer than the usual number they are not made longer or larger.
 
     Raises:
@@ -205,16 +224,14 @@ def fit(
         slower = float(larger**_SPEED_EXPONENT)
         return rounds * tokens / tokens_per_s * slower / (1 - _SPARE)
 
-    least = seconds(FEWEST_ANCHORS, 1.0, 1.0)
+    least = seconds(fewest, 1.0, 1.0)
     if least > time_s:
         raise ProxyError(
-            f"{FEWEST_ANCHORS} anchors take about {format_seconds(least)} here, and --proxy-time "
+            f"{fewest} anchors take about {format_seconds(least)} here, and --proxy-time "
             f"is {format_seconds(time_s)}. Give them that time, or more --jobs; or search by "
             "published data alone, at once: --proxy prior."
         )
-    counts = [
-        count for count in range(FEWEST_ANCHORS, most + 1) if seconds(count, 1.0, 1.0) <= time_s
-    ]
+    counts = [count for count in range(fewest, most + 1) if seconds(count, 1.0, 1.0) <= time_s]
     count = counts[-1]
     factor = larger = 1.0
     if count == MOST_ANCHORS:

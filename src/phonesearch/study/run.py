@@ -11,6 +11,7 @@ whole or absent.
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -21,8 +22,9 @@ from optuna.trial import Trial, TrialState
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import PhoneSearchError, RunFolderError, SettingsError
 from phonesearch.study.anchor_training import anchors_due, train_anchors
+from phonesearch.study.deadline import FEWEST_TRIALS, Deadline
 from phonesearch.study.draws import sampler_of
-from phonesearch.study.early import Standing, freed_trials, hopeless
+from phonesearch.study.early import Rungs, freed_trials
 from phonesearch.study.evaluate import Outcome, Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder, locked
 from phonesearch.study.judge import Judge, make_judge, score
@@ -30,7 +32,7 @@ from phonesearch.study.measurements import Kept, keep_measurement, require_same_
 from phonesearch.study.meter import Meter
 from phonesearch.study.observer import RunObserver, Silent
 from phonesearch.study.prepare import Prepared
-from phonesearch.study.record import Dropped, TrialRecord
+from phonesearch.study.record import TrialRecord
 from phonesearch.study.sampler import NoneAcceptedError, candidate_of, distributions
 from phonesearch.study.store import (
     database_problem,
@@ -52,6 +54,7 @@ class _Run:
     observer: RunObserver
     meter: Meter | None
     judge: Judge
+    deadline: Deadline | None
 
 
 def search(
@@ -60,6 +63,7 @@ def search(
     *,
     observer: RunObserver | None = None,
     meter: Meter | None = None,
+    deadline: Deadline | None = None,
 ) -> tuple[TrialRecord, ...]:
     """Run the study of a folder to its end, from wherever it stands.
 
@@ -68,6 +72,7 @@ def search(
         prepared: Made from the folder's own settings, space and profile.
         observer: Told of every step.
         meter: Measures every candidate; needed where the folder's profile is a measured one.
+        deadline: When to end, where the run was given a time.
 
     Returns:
         The records of all finished trials, by number.
@@ -87,6 +92,7 @@ def search(
             observer=observer or Silent(),
             meter=meter,
             judge=make_judge(folder.settings),
+            deadline=deadline,
         )
         try:
             _to_the_end(run)
@@ -118,6 +124,7 @@ def _to_the_end(run: _Run) -> None:
         if run.prepared.gain is not None:
             run.observer.say("Predicting the speeds of all that may be drawn")
         while _is_due(study, _wanted(run)):
+            begun_s = time.monotonic()
             drawn = _draw_batch(run)
             if not drawn:
                 run.observer.say(
@@ -126,6 +133,18 @@ def _to_the_end(run: _Run) -> None:
                 )
                 return
             _evaluate_batch(run, drawn, pool)
+            if run.deadline is not None:
+                run.deadline.took(time.monotonic() - begun_s)
+                if _is_late(run):
+                    run.observer.say("The time that the run was given is over")
+                    return
+
+
+def _is_late(run: _Run) -> bool:
+    assert run.deadline is not None
+    finished = len(run.study.get_trials(deepcopy=False))
+    is_quick = run.folder.settings.scored_by != "each" and run.meter is None
+    return run.deadline.is_over and not (is_quick and finished < FEWEST_TRIALS)
 
 
 def _wanted(run: _Run) -> int:
@@ -247,22 +266,10 @@ def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool | No
         )
         for number, timed in waiting.items()
     }
-    dropped: dict[int, Dropped] = {}
+    rungs = Rungs(earlier, settings=settings, judge=run.judge)
 
     def is_hopeless(number: int, tokens: int, loss_nats: float) -> bool:
-        timed = waiting[number]
-        assert timed.speed is not None
-        standing = Standing(
-            number=number,
-            candidate=timed.candidate,
-            speed_tokens_per_s=timed.speed.tokens_per_s(settings.speed)[0],
-            tokens=tokens,
-            loss_nats=loss_nats,
-        )
-        found = hopeless(standing, earlier, settings=settings, judge=run.judge)
-        if found is not None:
-            dropped[number] = found
-        return found is not None
+        return rungs.is_hopeless(waiting[number], tokens, loss_nats)
 
     for number, outcome in pool.train(jobs, run.observer.training, is_hopeless=is_hopeless):
-        conclude(waiting[number], dropped.get(number, outcome))
+        conclude(waiting[number], rungs.dropped.get(number, outcome))

@@ -105,6 +105,8 @@ class RunSettings:
     jobs: int = 1
     """Proxies trained side by side. Candidates are drawn in batches of this size, so it
     belongs to what makes a run repeatable."""
+    time_s: float | None = None
+    """How long the run may take, where it was given a time; then `trials` is the most it makes."""
     early_stopping: bool = True
     """Whether trainings of candidates are given up that cannot bring them onto the front."""
     fleet: Fleet | None = None
@@ -116,6 +118,12 @@ class RunSettings:
         for field in ("budget", "trials", "prompt_tokens", "jobs", "num_anchors"):
             if getattr(self, field) < 1:
                 raise SettingsError(f"`{field}` must be at least 1, got {getattr(self, field)}.")
+        if self.time_s is not None and not self.time_s > 0:
+            raise SettingsError(f"`time_s` must be above 0, got {self.time_s}.")
+        if self.time_s is not None and self.fleet is not None:
+            raise SettingsError(
+                "--time is for a run of one process. With --workers or --storage give --trials."
+            )
         if self.generate_tokens < 2:
             raise SettingsError(
                 f"`generate_tokens` must be at least 2, got {self.generate_tokens}: the first "

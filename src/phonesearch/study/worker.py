@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,9 +27,11 @@ from optuna.trial import TrialState
 from phonesearch import files
 from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.candidate.count import weight_bytes
-from phonesearch.errors import PhoneSearchError, ProxyError, SettingsError
+from phonesearch.errors import PhoneSearchError, ProxyDroppedError, ProxyError, SettingsError
 from phonesearch.proxy.result import ProxyLoss
+from phonesearch.sampling.sampler import ESTIMATE
 from phonesearch.study.draws import sampler_of
+from phonesearch.study.early import Rungs
 from phonesearch.study.evaluate import Outcome, Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.heartbeat import Heartbeat
@@ -70,6 +72,7 @@ class Trainer(Protocol):
         candidate: Candidate,
         progress: Callable[[int, int], None],
         should_stop: Callable[[], bool],
+        is_hopeless: Callable[[int, float], bool],
     ) -> ProxyLoss:
         """Its loss.
 
@@ -308,8 +311,15 @@ class Worker:
         def should_stop() -> bool:
             return heartbeat.is_lost or self._tools.should_stop()
 
+        rungs = Rungs(self._earlier(), settings=self._settings, judge=judge)
+
+        def is_hopeless(tokens: int, loss_nats: float) -> bool:
+            return rungs.is_hopeless(timed, tokens, loss_nats)
+
         try:
-            return self._tools.train(timed.candidate, progress, should_stop)
+            return self._tools.train(timed.candidate, progress, should_stop, is_hopeless)
+        except ProxyDroppedError:
+            return rungs.dropped[timed.number]
         except PhoneSearchError as error:
             self._stop_if_told()
             if heartbeat.is_lost:
@@ -337,9 +347,11 @@ class Worker:
         if record.state == "complete" and record.speed is not None and record.score is not None:
             speed = record.speed.tokens_per_s(self._settings.speed)[0]
             values = (speed, record.score.log_loss)
-        more: Mapping[str, str] = {}
+        more: dict[str, Any] = {}
+        if record.dropped is not None:
+            more[ESTIMATE] = [record.dropped.log_loss, record.dropped.sd]
         if timed is not None and timed.measurement is not None:
-            more = {MEASUREMENT: json.dumps(asdict(timed.measurement))}
+            more[MEASUREMENT] = json.dumps(asdict(timed.measurement))
         text = json.dumps(asdict(record))
         is_ours = self._ask(lambda: self._ledger.settle(taken.trial_id, text, values, more))
         if not is_ours:
