@@ -12,6 +12,7 @@ from phonesearch.cli.console import Console
 from phonesearch.device.profile import read_profile
 from phonesearch.device.speed import Speed
 from phonesearch.study.anchors import Anchor
+from phonesearch.study.deadline import REPORT_S, Deadline
 from phonesearch.study.record import TrialRecord
 from phonesearch.study.score import Score, ScoreKind
 from phonesearch.study.stopwatch import Turn, predicted
@@ -147,3 +148,15 @@ def test_time_left_is_told_by_what_was_trained_and_not_by_what_was_there(
     console.training_anchor(1, 900, 1000)
     told = console._console.file.getvalue()
     assert told.rstrip().endswith("1.6 of 2 anchors for longer; about 50 s left")
+
+
+def test_a_run_with_a_time_tells_what_is_left_of_it(tiny: Candidate, speed: Speed) -> None:
+    console = Console()
+    stream = shown_by(console, terminal=False)
+    console.deadline = Deadline(time_s=REPORT_S + 600.0)
+    console.resumed((), 2000)
+    console.finished(judged(0, tiny, speed, 0.1, "prior"))
+    told = stream.getvalue()
+    assert "1 candidates; " in told
+    assert "about 10 min left" in told
+    assert "2000" not in told

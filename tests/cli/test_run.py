@@ -159,7 +159,7 @@ def test_an_export_that_cannot_be_is_one_message(run: Path, typed: list[str], me
         (["--budget", "1k"], "nearest reachable budget"),
         (["--count", "some"], "must be one of total, non-embedding"),
         (["--speed", "fast"], "must be one of decode, prefill, turn"),
-        (["--sampler", "best"], "must be one of gp"),
+        (["--sampler", "best"], "must be one of gain"),
         (["--max-ttft", "soon"], "--max-ttft"),
         (["--max-ttft", "1ms", "--min-speed", "100000"], "meets the constraints"),
         (["--max-memory", "1kB"], "--max-memory is"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from phonesearch.candidate.config import Candidate
     from phonesearch.device.speed import Speed
     from phonesearch.study.anchors import Anchor
+    from phonesearch.study.deadline import Deadline
     from phonesearch.study.record import TrialRecord
     from phonesearch.study.score import Score
 
@@ -50,6 +51,8 @@ class Console:
         self._overall: TaskID | None = None
         self._bars: dict[int, TaskID] = {}
         self._shares: dict[int, float] = {}
+        self.deadline: Deadline | None = None
+        """When the run has to end, if it was given a time."""
         self._trials = 0
         self._finished = 0
         self._started_s = time.monotonic()
@@ -183,7 +186,8 @@ class Console:
             )
         self.say(line)
         if self._progress is None:
-            self.say(f"   {self._finished} of {self._trials} candidates; {self._standing()}")
+            of_all = "" if self.deadline is not None else f" of {self._trials}"
+            self.say(f"   {self._finished}{of_all} candidates; {self._standing()}")
 
     def close(self) -> None:
         """Take the bars away."""
@@ -212,7 +216,9 @@ class Console:
             untrained = " (nothing trained)" if score.kind == "prior" else ""
             parts.append(f"lowest loss expected of trial {number}{untrained}")
         done = self._new + sum(self._shares.values())
-        if done > 0.2:
+        if self.deadline is not None:
+            parts.append(f"{_coarse(max(0.0, self.deadline.left_s))} left")
+        elif done > 0.2:
             elapsed_s = time.monotonic() - self._work_started_s
             left_s = elapsed_s / done * (self._trials - self._finished - sum(self._shares.values()))
             parts.append(f"{_coarse(left_s)} left")

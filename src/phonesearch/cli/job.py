@@ -199,6 +199,7 @@ def _search(
     from phonesearch.study.run import search
     from phonesearch.study.store import read_records
 
+    shown.deadline = deadline
     shown.say(f"Results go to {folder.path}")
     settings = folder.settings
     after = settings.measure_on is not None

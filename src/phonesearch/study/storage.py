@@ -28,12 +28,14 @@ _CONNECT_TIMEOUT_S: Final = 10
 _FIRST_DELAY_S: Final = 0.1
 _LONGEST_DELAY_S: Final = 2.0
 
-_OF_THE_DATABASE: Final = (
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.InternalError,
-    sqlalchemy.exc.TimeoutError,
+_OF_A_STATEMENT: Final = (
+    sqlalchemy.exc.ProgrammingError,
+    sqlalchemy.exc.IntegrityError,
+    sqlalchemy.exc.DataError,
+    sqlalchemy.exc.NotSupportedError,
 )
+"""What fails alike however often it is tried. All else may come of a server that went away: which
+error that is depends on what was under way."""
 
 T = TypeVar("T")
 
@@ -255,8 +257,10 @@ def patiently(
 
 def _may_pass(error: BaseException | None) -> bool:
     """Whether it is the database that failed, and not a statement of ours."""
+    found = False
     while error is not None:
-        if isinstance(error, _OF_THE_DATABASE):
-            return True
+        if isinstance(error, _OF_A_STATEMENT):
+            return False
+        found |= isinstance(error, sqlalchemy.exc.SQLAlchemyError)
         error = error.__cause__
-    return False
+    return found
