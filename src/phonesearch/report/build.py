@@ -242,7 +242,7 @@ def _loss_note(folder: RunFolder, records: tuple[TrialRecord, ...]) -> str:
 
 def _warnings(folder: RunFolder, records: tuple[TrialRecord, ...]) -> tuple[str, ...]:
     notes = []
-    if len(records) < folder.settings.trials:
+    if len(records) < folder.settings.trials and folder.settings.time_s is None:
         notes.append(
             f"This run is not finished: {len(records)} of {folder.settings.trials} trials. "
             f"Go on with `phonesearch run --resume {folder.path}`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,7 @@ DOUBT_SDS = 1.645
 """Deviations of an error beyond which a check speaks against the judge: outside of 90 %."""
 _CROWD = 60
 _MOST_LABELS = 16
+_MOST_ROWS = 40
 
 OBJECTIVE_NAMES: dict[SpeedObjective, str] = {
     "decode": "decode speed",
@@ -182,6 +184,23 @@ def labelled(front: Front) -> tuple[int, ...]:
     if len(front.members) <= _MOST_LABELS:
         return tuple(point.number for point in front.members)
     return tuple(point.number for point in front.members if roles_of(point.number, front))
+
+
+def listed(front: Front) -> tuple[Point, ...]:
+    """Members that tables list, fastest first: all, or of very many those that stand out and
+    others evenly along the front."""
+    members = front.members
+    if len(members) <= _MOST_ROWS:
+        return members
+    logs = [math.log(point.speed_tokens_per_s) for point in members]
+    chosen = {
+        min(range(len(members)), key=lambda place: abs(logs[place] - wanted))
+        for wanted in (
+            logs[0] + share / (_MOST_ROWS - 1) * (logs[-1] - logs[0]) for share in range(_MOST_ROWS)
+        )
+    }
+    chosen |= {place for place, one in enumerate(members) if roles_of(one.number, front)}
+    return tuple(members[place] for place in sorted(chosen))
 
 
 def strip_rows(report: ReportInput) -> tuple[StripRow, ...]:

@@ -13,6 +13,7 @@ from phonesearch.report.data import (
     OBJECTIVE_NAMES,
     ReportInput,
     dimensions,
+    listed,
     operator_names,
     roles_of,
     scatter_groups,
@@ -86,7 +87,7 @@ def operator_figure(front: Front, *, decode: bool) -> go.Figure | None:
     Without a legend, as the page shows one for both phases.
     """
     rows = []
-    for point in front.members:
+    for point in listed(front):
         record = point.record
         seconds = (
             record.decode_seconds_by_operator if decode else record.prefill_seconds_by_operator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from phonesearch.front.pareto import Point
-from phonesearch.report.data import AnchorRow, QualityReport, ReportInput
+from phonesearch.report.data import AnchorRow, QualityReport, ReportInput, listed
 from phonesearch.report.loss import (
     PART_NAMES,
     above_best,
@@ -61,7 +61,7 @@ def parts_table(report: ReportInput) -> str:
         ("± sd, %", "number"),
     ]
     rows = []
-    for point in front.members:
+    for point in listed(front):
         parts = parts_above_best(point, front)
         values = (parts.law, parts.prior, parts.proxy)[: len(names)]
         above = above_best(point, front)

@@ -13,6 +13,7 @@ from phonesearch.report.data import (
     OBJECTIVE_NAMES,
     ReportInput,
     format_rate,
+    listed,
     operator_names,
     scatter_groups,
     sources,
@@ -179,6 +180,8 @@ def _front_section(report: ReportInput) -> str:
     )
     if not all(group.bars for group in scatter_groups(report.front)):
         note += " For clarity only the front has bars."
+    if len(listed(report.front)) < len(report.front.members):
+        note += " Of so many on the front only those that the table lists have theirs."
     drawn = _figure("pareto", pareto_figure(report)) if report.records else ""
     return (
         f'<h2>The front</h2><p class="soft">{note if drawn else ""}</p>{drawn}{table}'

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,6 +17,7 @@ from phonesearch.report.data import (
     Kind,
     ReportInput,
     labelled,
+    listed,
     scatter_groups,
     speed_axis_title,
     strip_rows,
@@ -110,13 +113,15 @@ def _draw_group(axes: Axes, group: Group, front: Front) -> None:
     speeds = [point.speed_tokens_per_s for point in points]
     losses = [drawn_loss(point, front) for point in points]
     bars: dict[str, Any] = {}
+    barred = {point.number for point in (listed(front) if on_front else points)}
     if group.bars:
+        shown = [1.0 if point.number in barred else math.nan for point in points]
+        below = [point.speed_tokens_per_s - point.speed_low for point in points]
+        above = [point.speed_high - point.speed_tokens_per_s for point in points]
+        sds = [drawn_loss_sd(point, front) for point in points]
         bars = {
-            "xerr": [
-                [point.speed_tokens_per_s - point.speed_low for point in points],
-                [point.speed_high - point.speed_tokens_per_s for point in points],
-            ],
-            "yerr": [drawn_loss_sd(point, front) for point in points],
+            "xerr": np.array([below, above]) * shown,
+            "yerr": np.array(sds) * shown,
         }
     drawn = axes.errorbar(
         speeds,

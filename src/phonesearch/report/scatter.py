@@ -14,6 +14,7 @@ from phonesearch.report.data import (
     Mark,
     ReportInput,
     labelled,
+    listed,
     scatter_groups,
     speed_axis_title,
     strip_rows,
@@ -118,6 +119,15 @@ def _group_trace(group: Group, report: ReportInput) -> go.Scatter:
     labels = labelled(front) if on_front else ()
     colour = COLOURS[group.kind]
     points = group.points
+    barred = {point.number for point in (listed(front) if on_front else points)}
+
+    def bars(lengths: list[float]) -> list[float | None]:
+        """Of a crowd on the front only some have theirs."""
+        return [
+            length if point.number in barred else None
+            for point, length in zip(points, lengths, strict=True)
+        ]
+
     bar = {
         "visible": group.bars,
         "color": faded(colour, 0.5 if on_front else 0.25),
@@ -140,13 +150,13 @@ def _group_trace(group: Group, report: ReportInput) -> go.Scatter:
             **bar,
             "type": "data",
             "symmetric": False,
-            "array": [point.speed_high - point.speed_tokens_per_s for point in points],
-            "arrayminus": [point.speed_tokens_per_s - point.speed_low for point in points],
+            "array": bars([point.speed_high - point.speed_tokens_per_s for point in points]),
+            "arrayminus": bars([point.speed_tokens_per_s - point.speed_low for point in points]),
         },
         error_y={
             **bar,
             "type": "data",
-            "array": [drawn_loss_sd(point, front) for point in points],
+            "array": bars([drawn_loss_sd(point, front) for point in points]),
             "color": colour,
         },
         name=group.label,

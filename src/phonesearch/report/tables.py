@@ -11,6 +11,7 @@ from phonesearch.report.data import (
     ReportInput,
     dimensions,
     format_rate,
+    listed,
     roles_of,
     shape,
     shape_row,
@@ -58,15 +59,24 @@ def front_table(report: ReportInput) -> str:
         ("parameters<small>non-embedding</small>", "number"),
         ("peak memory<small>weights, counted</small>", "number"),
     ]
-    rows = [_front_row(point, front, has_own=has_own) for point in front.members]
-    return table(head, rows)
+    shown = listed(front)
+    rows = [_front_row(point, front, shown, has_own=has_own) for point in shown]
+    note = ""
+    if len(shown) < len(front.members):
+        note = (
+            f'<p class="soft">{len(shown)} of the {len(front.members)} on the front, evenly along '
+            "it; all of them are in trials.csv and front.json.</p>"
+        )
+    return note + table(head, rows)
 
 
-def _front_row(point: Point, front: Front, *, has_own: bool) -> str:
+def _front_row(point: Point, front: Front, shown: Sequence[Point], *, has_own: bool) -> str:
     record, speed = point.record, point.record.speed
     assert speed is not None
     interval = f"{format_rate(point.speed_low)} to {format_rate(point.speed_high)}"
-    ties = ", ".join(f"#{number}" for number in front.tied_with(point.number))
+    numbers = {other.number for other in shown}
+    tied_with = [number for number in front.tied_with(point.number) if number in numbers]
+    ties = ", ".join(f"#{number}" for number in tied_with)
     tied = f'<small class="ties">≈ {ties}</small>' if ties else ""
     cells = [
         name_cell(point, front),
@@ -121,7 +131,7 @@ def shape_table(front: Front) -> str:
     """The architectures of the front, each number shaded by its place among all ranked."""
     names = list(dimensions(front.members[0].record.candidate))
     rows = []
-    for point in front.members:
+    for point in listed(front):
         cells = [name_cell(point, front)]
         shown = shape_row(point.record.candidate, front)
         for name in names:
