@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -263,6 +264,23 @@ def test_what_a_trial_that_was_given_up_said_is_learnt_from() -> None:
         )
     proposed = asked(study, 6)
     assert all(point["act"] == "silu" for point in proposed)
+
+
+def test_threads_of_one_study_take_different_points() -> None:
+    study = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=sampler_of(0, space=SPACE)
+    )
+    study.optimize(
+        lambda trial: (seconds(suggested(trial)), loss(trial.params)), n_trials=24, n_jobs=4
+    )
+    tried = [tuple(trial.params.values()) for trial in study.trials]
+    assert len(set(tried)) == len(tried) == 24
+
+
+def test_it_can_be_pickled() -> None:
+    sampler = pickle.loads(pickle.dumps(sampler_of(0, space=SPACE)))
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    assert len(asked(study, 5)) == 5
 
 
 def test_a_study_of_one_objective_is_refused() -> None:

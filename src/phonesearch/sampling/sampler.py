@@ -27,6 +27,7 @@ only the costly one, and takes the point that is expected to add most to the dom
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -55,6 +56,14 @@ _STARTUP_TRIALS: Final = 3
 _STARTUP_SHARES: Final = (0.5, 0.0, 1.0, 0.25, 0.75, 0.125, 0.875, 0.375, 0.625)
 """Quantiles of the cheap objective at which the first evaluations are made."""
 _STARTUP_WINDOW: Final = 0.05
+
+
+def _none(point: Point) -> tuple[float, ...]:
+    return ()
+
+
+def _any(point: Point) -> bool:
+    return True
 
 
 class CheapObjectiveSampler(optuna.samplers.BaseSampler):
@@ -112,8 +121,8 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         self._given_space = None if space is None else dict(space)
         self._seen_space = IntersectionSearchSpace()
         self._source = Listed(points) if isinstance(points, Sequence) else points
-        self._features = features or (lambda point: ())
-        self._accept = accept or (lambda point: True)
+        self._features = features or _none
+        self._accept = accept or _any
         self._log_cheap = log_cheap
         self._num_startup_trials = max(2, num_startup_trials)
         self._num_draws = num_draws
@@ -123,6 +132,15 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         self._space: dict[str, BaseDistribution] = {}
         self._pool: Pool | None = None
         self._looked_around: set[int] = set()
+        self._handed_out: list[Point] = []
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     def reseed_rng(self) -> None:
         """Other draws than before, for another process."""
@@ -147,6 +165,12 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
             )
         if not search_space:
             return {}
+        with self._lock:  # `study.optimize(n_jobs=...)` asks from several threads
+            return self._next(study, trial, search_space)
+
+    def _next(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         pool = self._open(search_space)
         others = [
             one
@@ -155,10 +179,12 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         ]
         self._look_around(study, pool, others)
         pool.add([one.params for one in others])
-        free = pool.free([one.params for one in others])
+        # Of a trial that another thread has just begun the parameters are not stored yet.
+        free = pool.free([*(one.params for one in others), *self._handed_out])
         if not len(free):
             raise SpaceExhaustedError("Every point of the search space was tried.")
         place = self._choose(study, pool, others, free)
+        self._handed_out.append(pool.points[place])
         return {name: pool.points[place][name] for name in search_space}
 
     def sample_independent(
@@ -179,22 +205,26 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """End `study.optimize` when nothing is left to try."""
+        with self._lock:
+            if self._is_exhausted(study):
+                study.stop()
+
+    def _is_exhausted(self, study: optuna.Study) -> bool:
         if self._pool is None:
-            return
+            return False
         tried = [
             one.params
             for one in study.get_trials(deepcopy=False)
             if self._space.keys() <= one.params.keys()
         ]
-        if len(tried) >= len(self._pool.points) and not len(self._pool.free(tried)):
-            study.stop()
+        return len(tried) >= len(self._pool.points) and not len(self._pool.free(tried))
 
     def _open(self, space: dict[str, BaseDistribution]) -> Pool:
         """The points of a space, looked at once."""
         if space == self._space and self._pool is not None:
             return self._pool
         self._space = dict(space)
-        self._looked_around = set()
+        self._looked_around, self._handed_out = set(), []
         self._pool = Pool(space, cheap=self._cheap, features=self._features, accept=self._accept)
         source = self._source or Crossed(space)
         self._pool.add(source.draw(np.random.default_rng(self._seed), self._num_draws))
