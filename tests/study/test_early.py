@@ -17,7 +17,7 @@ from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import shrink
 from phonesearch.space.grid import BudgetedSpace, at_budget
 from phonesearch.space.schema import SearchSpace
-from phonesearch.study.early import FEWEST_ENDED, Standing, freed_trials, hopeless
+from phonesearch.study.early import FEWEST_ENDED, Standing, hopeless, wanted_trials
 from phonesearch.study.judge import make_judge
 from phonesearch.study.record import Dropped, TrialRecord
 from phonesearch.study.settings import RunSettings
@@ -131,8 +131,12 @@ def test_what_was_left_pays_for_whole_trainings(ended: list[TrialRecord]) -> Non
     dropped = [
         replace(one, state="dropped", score=None, proxy=None, dropped=known) for one in ended
     ]
-    assert freed_trials([*ended[3:], *dropped[:3]]) == 2
-    assert freed_trials(ended) == 0
+    records = [*ended[3:], *dropped[:3]]
+    asked_for = replace(SETTINGS, trials=20)
+    assert wanted_trials(asked_for, records) == 22
+    assert wanted_trials(asked_for, ended) == 20
+    never = replace(asked_for, early_stopping=False)
+    assert wanted_trials(never, records) == 20
 
 
 def test_a_dropped_one_is_told_apart_and_never_on_the_front(ended: list[TrialRecord]) -> None:

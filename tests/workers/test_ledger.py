@@ -253,7 +253,7 @@ def test_a_small_space_is_evaluated_whole_and_no_more(quick: Quick, any_url: str
     size = len(run.prepared.space)
     assert size < 5000
     worker = run.worker()
-    assert worker._target == size
+    assert worker._ledger.target == size
 
 
 def test_a_sampler_sees_trials_under_way_of_others(quick: Quick, any_url: str) -> None:

@@ -23,6 +23,7 @@ from phonesearch.errors import StorageError
 from phonesearch.study.anchor_training import anchors_due, train_anchors
 from phonesearch.study.copies import write_copies
 from phonesearch.study.crew import Crew
+from phonesearch.study.early import wanted_trials
 from phonesearch.study.folder import RunFolder, locked
 from phonesearch.study.ledger import WORKER, Ledger
 from phonesearch.study.measurements import Kept, keep_measurement, read_measurements
@@ -111,7 +112,7 @@ def _judge_by_anchors(
 
 
 def _to_the_end(watch: _Watch, ledger: Ledger, crew: Crew | None, prepared: Prepared) -> None:
-    fleet, target = watch.fleet, watch.target(prepared)
+    fleet = watch.fleet
     looked_s = time.monotonic()
 
     def hand_on(trials: list[int]) -> None:
@@ -121,9 +122,10 @@ def _to_the_end(watch: _Watch, ledger: Ledger, crew: Crew | None, prepared: Prep
     while True:
         watch.look()
         done = watch.ask(ledger.standing)
-        if done >= target:
+        if done >= watch.target(prepared):
             watch.look()
-            break
+            if done >= watch.target(prepared):  # what ended last may have been given up
+                break
         if crew is not None:
             gone = crew.tend(watch.taken, watch.finished)
             if gone:
@@ -133,6 +135,7 @@ def _to_the_end(watch: _Watch, ledger: Ledger, crew: Crew | None, prepared: Prep
             looked_s = time.monotonic()
             hand_on(watch.ask(ledger.stale))
         time.sleep(_LOOK_INTERVAL_S)
+    target = watch.target(prepared)
     if target < watch.folder.settings.trials:
         watch.observer.say(
             f"All {target:,} architectures of the space were evaluated; the run ends here."
@@ -155,8 +158,9 @@ class _Watch:
         self._is_copied = True
 
     def target(self, prepared: Prepared) -> int:
-        """Trials that there are to be in all."""
-        return min(self.folder.settings.trials, len(prepared.space))
+        """Trials that there are to be in all, as far as is known."""
+        wanted = wanted_trials(self.folder.settings, self._records.values())
+        return min(wanted, len(prepared.space))
 
     def ask(self, call: Callable[[], T]) -> T:
         """The answer of the database, which may be away for a while."""

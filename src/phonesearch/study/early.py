@@ -8,7 +8,7 @@ that forecast, and dropped if even so another one that is as fast or faster has 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -141,15 +141,24 @@ class Rungs:
         return found is not None
 
 
-def freed_trials(records: Sequence[TrialRecord]) -> int:
-    """Whole trainings that could be made of the tokens that dropped ones left."""
-    return int(
-        sum(
-            1 - record.dropped.tokens / record.dropped.of_tokens
-            for record in records
-            if record.dropped is not None
+def wanted_trials(settings: RunSettings, records: Iterable[TrialRecord]) -> int:
+    """Trials of a run in all: as many as it was asked for, and those that the tokens pay for which
+    trainings that were given up have left.
+
+    Args:
+        settings: Of the run.
+        records: Of its trials so far.
+    """
+    trials = settings.trials
+    if settings.scored_by == "each" and settings.early_stopping:
+        trials += int(
+            sum(
+                1 - record.dropped.tokens / record.dropped.of_tokens
+                for record in records
+                if record.dropped is not None
+            )
         )
-    )
+    return trials
 
 
 def _proxy(record: TrialRecord) -> ProxyLoss:

@@ -72,7 +72,7 @@ class Ledger:
 
     Args:
         study: On a `SharedStorage`.
-        target: Trials that are to be finished in all.
+        target: Trials that are to be finished in all; may be changed.
     """
 
     def __init__(self, study: optuna.Study, target: int) -> None:
@@ -80,7 +80,7 @@ class Ledger:
         assert isinstance(storage, SharedStorage)
         self._backend = storage.backend
         self._study_id = study._study_id
-        self._target = target
+        self.target = target
         # Trials in all, those that are finished with a record or under way, and the first of those
         # that wait. Those of the dead are neither finished nor under way.
         is_waiting = _TRIALS.c.state == TrialState.WAITING
@@ -95,7 +95,7 @@ class Ledger:
         with self._locked() as to:
             count, live, oldest = to.execute(self._overview).one()
             if oldest is None:
-                if live >= self._target:
+                if live >= self.target:
                     return None
                 trial_id, number = self._add(to, TrialState.RUNNING, count), count
                 found = Taken(trial_id=trial_id, number=number, params={}, record=None, deaths=0)

@@ -24,7 +24,7 @@ from phonesearch.errors import PhoneSearchError, RunFolderError, SettingsError
 from phonesearch.study.anchor_training import anchors_due, train_anchors
 from phonesearch.study.deadline import FEWEST_TRIALS, Deadline
 from phonesearch.study.draws import sampler_of
-from phonesearch.study.early import Rungs, freed_trials
+from phonesearch.study.early import Rungs, wanted_trials
 from phonesearch.study.evaluate import Outcome, Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder, locked
 from phonesearch.study.judge import Judge, make_judge, score
@@ -148,12 +148,9 @@ def _is_late(run: _Run) -> bool:
 
 
 def _wanted(run: _Run) -> int:
-    """Trials in all: as many as were asked for, and those that the tokens pay for which trainings
-    that were given up have left."""
     settings = run.folder.settings
-    if settings.scored_by != "each" or not settings.early_stopping:
-        return settings.trials
-    return settings.trials + freed_trials(read_records(run.folder))
+    records = read_records(run.folder) if settings.scored_by == "each" else ()
+    return wanted_trials(settings, records)
 
 
 def _is_due(study: optuna.Study, trials: int) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from phonesearch.errors import PhoneSearchError, ProxyDroppedError, ProxyError, 
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.sampling.sampler import ESTIMATE
 from phonesearch.study.draws import sampler_of
-from phonesearch.study.early import Rungs
+from phonesearch.study.early import Rungs, wanted_trials
 from phonesearch.study.evaluate import Outcome, Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.heartbeat import Heartbeat
@@ -135,8 +135,7 @@ class Worker:
         self._tools, self._observer = tools, observer
         self._settings: RunSettings = folder.settings
         self._fleet = fleet_of(folder.settings)
-        self._target = min(self._settings.trials, len(prepared.space))
-        self._ledger = Ledger(study, self._target)
+        self._ledger = Ledger(study, self._wanted(()))
         self._distributions = distributions(prepared.space)
         self._state = _State()
 
@@ -157,15 +156,19 @@ class Worker:
             while True:
                 self._stop_if_told()
                 self.look_for_dead()
+                self._ledger.target = self._wanted(self._earlier())
                 taken = self._ask(lambda: self._ledger.take(self._tools.name))
                 if taken is not None:
                     finished += self._evaluate(taken, judge, heartbeat)
                     pause_s = _FIRST_PAUSE_S
                     continue
-                if self._ask(self._ledger.standing) >= self._target:
+                if self._ask(self._ledger.standing) >= self._ledger.target:
                     return finished
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S, self._fleet.heartbeat_s)
+
+    def _wanted(self, records: Sequence[TrialRecord]) -> int:
+        return min(wanted_trials(self._settings, records), len(self._prepared.space))
 
     def look_for_dead(self) -> None:
         """Now and then: let trials wait for a worker whose own shows no sign of life."""
