@@ -37,7 +37,8 @@ unit: .venv-test/.installed
 	@for others in trainers llama-cpp; do \
 		$(MAKE) --no-print-directory $$others || echo "Going on without $$others: their tests skip."; \
 	done
-	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "$(TESTS) and not executorch and not ray"
+	.venv-test/bin/python -m pytest -n 2 --dist loadfile -m "$(TESTS) and not executorch and not ray and not crowd"
+	.venv-test/bin/python -m pytest -m "crowd and not ray" tests/workers
 	@if $(MAKE) --no-print-directory executorch; then \
 		.venv-executorch/bin/python -m pytest -n 2 -m executorch tests/trainer_export; \
 	elif [ -n "$$PHONESEARCH_NEED_ALL" ]; then exit 1; \

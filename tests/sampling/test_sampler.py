@@ -128,6 +128,16 @@ def test_every_point_comes_once_and_then_optimize_ends() -> None:
         study.ask(SMALL)
 
 
+def test_who_asks_and_tells_to_the_last_point_is_told_on_asking_again() -> None:
+    points = every_point()[:5]
+    study = optuna.create_study(
+        directions=["minimize", "minimize"], sampler=sampler_of(0, space=SPACE, points=points)
+    )
+    assert len({tuple(point.values()) for point in asked(study, 5)}) == 5
+    with pytest.raises(SpaceExhaustedError):
+        study.ask(SPACE)
+
+
 def test_points_without_a_cheap_value_and_refused_ones_never_come() -> None:
     def table(point: Any) -> float | None:
         if point["n_layer"] == 12:

@@ -19,6 +19,8 @@ from phonesearch.study.copies import write_copies
 from phonesearch.study.shared import stored_records
 from phonesearch.study.store import read_records
 
+pytestmark = pytest.mark.crowd
+
 Quick = Callable[..., QuickRun]
 
 
@@ -67,7 +69,7 @@ def test_200_trials_of_8_workers_that_are_killed_all_the_time(
             worker.kill()
             worker.wait()
     print(f"{killed} killed, {killed_at_work} of them at work")
-    assert killed_at_work >= 10
+    assert killed_at_work >= 5
     check_counts(run, 200)
     dead = [trial for trial in study.get_trials() if "record" not in trial.user_attrs]
     assert dead

@@ -20,6 +20,8 @@ from phonesearch.study.folder import open_folder
 from phonesearch.study.storage import STORAGE_VARIABLE
 from phonesearch.study.store import read_records
 
+pytestmark = pytest.mark.crowd
+
 QUICK = ["--space", "tiny", "--budget", "300k", "--proxy", "prior", "--sampler", "random"]
 
 
@@ -115,7 +117,7 @@ def test_ctrl_c_ends_the_workers_and_the_run_goes_on(cache: str, tmp_path: Path)
     pids = child_pids(process.pid)
     assert len(pids) == 2
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 130, err
     assert "Go on with: phonesearch run --resume" in err
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
@@ -124,7 +126,7 @@ def test_ctrl_c_ends_the_workers_and_the_run_goes_on(cache: str, tmp_path: Path)
     process = start("--resume", str(out), cache=cache)
     wait_for(lambda: finished_in(out / "workers") >= done + 3)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert f"{done} of 1500 trials are finished already" in err
 
 
@@ -161,7 +163,7 @@ def test_a_run_in_a_database_and_workers_from_elsewhere(
         worker, env=environment(postgres_url), capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert "waiting for workers started elsewhere" in err
     settings = (out / "settings.yaml").read_text()

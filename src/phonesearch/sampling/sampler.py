@@ -26,6 +26,7 @@ only the costly one, and takes the point that is expected to add most to the dom
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -207,7 +208,8 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         """End `study.optimize` when nothing is left to try."""
         with self._lock:
             if self._is_exhausted(study):
-                study.stop()
+                with contextlib.suppress(RuntimeError):  # where nothing runs that could be ended
+                    study.stop()
 
     def _is_exhausted(self, study: optuna.Study) -> bool:
         if self._pool is None:
