@@ -8,7 +8,7 @@ trainings of the run bear it out.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class BudgetPoints:
 
     def __init__(self, space: BudgetedSpace) -> None:
         self._space = space
+        self._candidates: dict[tuple[Any, ...], Candidate] = {}
 
     def draw(self, rng: np.random.Generator, count: int) -> list[Point]:
         """See `sampling.points.Points`."""
@@ -57,10 +58,13 @@ class BudgetPoints:
 
     def candidate(self, point: Point) -> Candidate:
         """The architecture of a legal point."""
-        place = self._space.index_of(self._positions(point))
-        if place is None:
-            raise LookupError(f"not a legal point: {dict(point)}")
-        return self._space.candidate(place)
+        key = tuple(point[axis.name] for axis in self._space.axes)
+        if key not in self._candidates:
+            place = self._space.index_of(self._positions(point))
+            if place is None:
+                raise LookupError(f"not a legal point: {dict(point)}")
+            self._candidates[key] = self._space.candidate(place)
+        return self._candidates[key]
 
     def _point(self, place: int) -> Point:
         return params_of(self._space, place)

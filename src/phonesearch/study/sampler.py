@@ -8,6 +8,7 @@ models of the objectives are fitted on what was really evaluated.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ class NoneAcceptedError(Exception):
         self.tried = tried
 
 
+@functools.lru_cache(maxsize=256)
 def distribution(axis: Axis) -> BaseDistribution:
     """The Optuna distribution of one axis.
 
@@ -84,6 +86,7 @@ def _position(axis: Axis, value: Any) -> int:
     return int(np.argmin(np.abs(numbers - float(value))))
 
 
+@functools.lru_cache(maxsize=256)
 def _keeps_values(axis: Axis) -> bool:
     chosen = distribution(axis)
     return isinstance(chosen, IntDistribution | FloatDistribution) and chosen.high == float(
