@@ -110,7 +110,8 @@ def train(jobs: int, hours: float, seed: int) -> None:
         waiting, running = list(due), {}
         while waiting or running:
             while waiting and len(running) < jobs and time.monotonic() < ends_s:
-                running[pool.submit(_train_one, waiting[0], seed)] = waiting.pop(0)
+                point = waiting.pop(0)
+                running[pool.submit(_train_one, point, seed)] = point
             if not running:
                 break
             done = next(as_completed(running))
