@@ -7,10 +7,11 @@ FILE is a `tables.csv` of published shapes and losses with the LTS tables (arXiv
 in this repository; of it the six with a measured latency are used. To them comes the exhaustive
 table of our own (`benchmarks/exhaustive_table.py`). Every sampler goes through Optuna's ordinary
 interface and proposes points of a box around the table's rows; each proposal is moved to the
-nearest row not trained yet, and the sampler is told of that row, so that none loses a training to
-a repeat or to an architecture that the table lacks. Results are rows of `docs/search/replay.csv`,
-added to as they come: it may be stopped and called again. GPSampler takes a second or two a trial,
-so all of it takes hours.
+nearest row not trained yet, and the sampler is told of that row (NSGA-II: of its values at the
+proposed point, or it would not count a generation), so that none loses a training to a repeat or to
+an architecture that the table lacks. Results are rows of `docs/search/replay.csv`, added to as they
+come: it may be stopped and called again. GPSampler takes a second or so a trial, so all of it takes
+an hour or two.
 
 `score` gives the trainings that each sampler needs for 99 % of the best hypervolume, from the worst
 values of the table as the corner, and the fewest that anybody who knew the truth would need.
@@ -147,7 +148,9 @@ def replay(table: Table, name: str, seed: int) -> tuple[list[float], float]:
         place = int(np.argmin(far))
         places.append(place)
         values = [float(table.cheap[place]), float(table.costly[place])]
-        if all(trial.params[one] == rows[one].iloc[place] for one in table.space):
+        # NSGA-II counts its generations in trials of its own, so it is told at its own point.
+        is_there = all(trial.params[one] == rows[one].iloc[place] for one in table.space)
+        if is_there or name.startswith("nsga2"):
             study.tell(trial, values)
         else:
             study.tell(trial, state=TrialState.FAIL)
