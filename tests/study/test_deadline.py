@@ -108,6 +108,11 @@ def test_without_time_for_anchors_published_data_judge(tmp_path: Path, text_fold
     assert planned.scored_by == "prior"
 
 
+def test_what_is_measured_afterwards_keeps_no_time() -> None:
+    with pytest.raises(SettingsError, match="measuring its front afterwards"):
+        replace(TIMED, measure_on="adb")
+
+
 def test_workers_keep_no_time() -> None:
     with pytest.raises(SettingsError, match="--time is for a run of one process"):
         replace(TIMED, fleet=Fleet(workers=2, study="one"))

@@ -13,11 +13,13 @@ from phonesearch import files
 from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.catalog import resolve
 from phonesearch.front.pareto import front
+from phonesearch.front.table import trials_table
 from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import shrink
 from phonesearch.space.grid import BudgetedSpace, at_budget
 from phonesearch.space.schema import SearchSpace
 from phonesearch.study.early import FEWEST_ENDED, Standing, hopeless, wanted_trials
+from phonesearch.study.evaluate import why_dropped
 from phonesearch.study.judge import make_judge
 from phonesearch.study.record import Dropped, TrialRecord
 from phonesearch.study.settings import RunSettings
@@ -89,7 +91,7 @@ def test_a_slow_one_that_does_badly_is_given_up(
     found = asked(space, ended, luck=0.2, tokens_per_s=10.0)
     assert found is not None
     assert (found.tokens, found.of_tokens) == (RUNG, 1_000_000)
-    assert found.sd > 0
+    assert found.behind > found.sd > 0
     other = next(record for record in ended if record.number == found.beaten_by)
     assert other.speed is not None
     assert other.speed.decode_tokens_per_s >= 10.0
@@ -126,7 +128,13 @@ def test_those_that_may_not_be_ranked_are_no_ground_either(
 def test_what_was_left_pays_for_whole_trainings(ended: list[TrialRecord]) -> None:
     """Three that left 0.7 of their tokens each: two whole trainings."""
     known = Dropped(
-        tokens=RUNG, of_tokens=1_000_000, log_loss=0.0, sd=0.01, confidence=0.95, beaten_by=0
+        tokens=RUNG,
+        of_tokens=1_000_000,
+        log_loss=0.0,
+        sd=0.01,
+        behind=0.03,
+        confidence=0.95,
+        beaten_by=0,
     )
     dropped = [
         replace(one, state="dropped", score=None, proxy=None, dropped=known) for one in ended
@@ -141,7 +149,13 @@ def test_what_was_left_pays_for_whole_trainings(ended: list[TrialRecord]) -> Non
 
 def test_a_dropped_one_is_told_apart_and_never_on_the_front(ended: list[TrialRecord]) -> None:
     known = Dropped(
-        tokens=RUNG, of_tokens=1_000_000, log_loss=-9.0, sd=0.01, confidence=0.95, beaten_by=0
+        tokens=RUNG,
+        of_tokens=1_000_000,
+        log_loss=-9.0,
+        sd=0.01,
+        behind=0.03,
+        confidence=0.95,
+        beaten_by=0,
     )
     gone = replace(
         ended[0],
@@ -155,3 +169,10 @@ def test_a_dropped_one_is_told_apart_and_never_on_the_front(ended: list[TrialRec
     sorted_out = front([*ended, gone], "decode")
     assert [record.number for record in sorted_out.dropped] == [50]
     assert 50 not in [point.number for point in sorted_out.ranked]
+    row = trials_table([*ended, gone], "decode").set_index("number").loc[50]
+    assert row["dropped_after_tokens"] == RUNG
+    assert row["dropped_expected_log_loss_sd"] == 0.01
+    assert why_dropped(known) == (
+        "given up after 300k of 1.00M tokens: its expected loss is 3.0% ± 1.0% above that of trial 0, "
+        "which is as fast or faster (lower with 95% confidence)"
+    )

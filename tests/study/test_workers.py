@@ -17,7 +17,7 @@ from phonesearch.proxy import train
 from phonesearch.proxy.corpus import load_corpus
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.settings import RunSettings
-from phonesearch.study.workers import ProxyPool, TrainingJob, _serve, proxy_pool
+from phonesearch.study.workers import ProxyPool, TrainingJob, _serve, proxy_pool, quiet_of
 
 
 @pytest.fixture
@@ -60,6 +60,29 @@ def test_what_is_hopeless_at_a_rung_is_given_up_and_the_others_go_on(job: Traini
     assert isinstance(outcomes[7], ProxyLoss)
     assert {trial for trial, _ in asked} == {5, 6}
     assert max(tokens for trial, tokens in asked if trial == 5) > job.settings.tokens // 2
+
+
+def test_trainings_make_room_for_whoever_measures_on_this_machine(
+    job: TrainingJob, tmp_path: Path
+) -> None:
+    long = replace(job, cache_dir=tmp_path, settings=replace(job.settings, tokens=400_000))
+    seen: list[int] = []
+    paused: list[int] = []
+
+    def progress(trial: int, tokens: int, total: int) -> None:
+        seen.append(tokens)
+        if len(seen) == 3:
+            with quiet_of(tmp_path).alone():
+                time.sleep(1.0)  # what was under way when it began is told by now
+                while pool._workers[0].pipe.poll(0):
+                    pool._workers[0].pipe.recv()
+                time.sleep(2.0)
+                paused.append(pool._workers[0].pipe.poll(0))
+
+    with proxy_pool(1) as pool:
+        ((_, outcome),) = pool.train({0: long}, progress)
+    assert isinstance(outcome, ProxyLoss)
+    assert paused == [False]
 
 
 def test_a_worker_that_dies_costs_its_own_job_only(job: TrainingJob) -> None:

@@ -18,10 +18,14 @@ from phonesearch.device.speed import Speed
 from phonesearch.study.ledger import Ledger, LostTrialError
 from phonesearch.study.limits import Limits
 from phonesearch.study.sampler import _value, candidate_of, distributions
-from phonesearch.study.store import RECORD
+from phonesearch.study.store import RECORD, Ending
 from phonesearch.study.worker import MOST_DEATHS, StoppedError, Worker
 
 Quick = Callable[..., QuickRun]
+
+
+def ended(speed: float, loss: float) -> Ending:
+    return Ending(state=TrialState.COMPLETE, values=(speed, loss), attributes={})
 
 
 class Broken(Limits):
@@ -137,7 +141,7 @@ def test_the_result_of_one_that_was_taken_for_dead_is_dropped(quick: Quick, any_
     assert ledger_of(run).hand_on([held.trial_id]) == 1
     assert not zombie.beat(held.trial_id)
     assert run.worker("heir").work() == 1
-    assert not zombie.settle(held.trial_id, "{}", (1.0, 1.0))
+    assert not zombie.settle(held.trial_id, "{}", ended(1.0, 1.0))
     with pytest.raises(LostTrialError, match="trial 0 was given to another"):
         zombie.place(held.trial_id, params, distributions(run.prepared.space), name)
     check_counts(run, 1)
@@ -244,7 +248,7 @@ def test_a_step_whose_answer_was_lost_can_be_made_again(quick: Quick, any_url: s
     for _ in range(2):
         assert ledger.place(held.trial_id, params, distributions(run.prepared.space), name)
     for _ in range(2):
-        assert ledger.settle(held.trial_id, "{}", (1.0, 2.0))
+        assert ledger.settle(held.trial_id, "{}", ended(1.0, 2.0))
     assert ledger.standing() == 1
 
 

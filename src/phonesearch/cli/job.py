@@ -108,6 +108,11 @@ def with_trials(folder: RunFolder, trials: int) -> RunFolder:
     from phonesearch.errors import SettingsError
     from phonesearch.study.folder import raise_trials
 
+    if folder.settings.time_s is not None:
+        raise SettingsError(
+            "--trials: this run was given a time and no number of candidates; --resume alone goes "
+            "on with it."
+        )
     if trials < folder.settings.trials:
         raise SettingsError(
             f"--trials: this run was asked for {folder.settings.trials}, which can be raised, "
@@ -218,8 +223,9 @@ def _search(
             confirm(folder, meter, observer=shown)
     except KeyboardInterrupt:
         shown.close()
+        of_all = "" if settings.time_s is not None else f" of {settings.trials}"
         typer.echo(
-            f"\nStopped with {len(read_records(folder))} of {folder.settings.trials} trials "
+            f"\nStopped with {len(read_records(folder))}{of_all} trials "
             f"finished. Go on with: phonesearch run --resume {folder.path}",
             err=True,
         )

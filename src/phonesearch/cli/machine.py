@@ -33,8 +33,10 @@ def opened_meter(
         PhoneError: If the phones cannot be measured.
         SettingsError: If the options do not go together.
     """
+    from phonesearch.cli.console import cache_dir
     from phonesearch.cli.phone_device import is_phone, phone_pool
     from phonesearch.study.meter import HostMeter, PhoneMeter
+    from phonesearch.study.workers import quiet_of
 
     if device is None:
         yield None
@@ -42,7 +44,7 @@ def opened_meter(
         with phone_pool(device, cpus=cpus, threads=threads, say=say) as phones:
             yield PhoneMeter(phones=phones)
     else:
-        yield HostMeter(folder=folder, num_threads=threads)
+        yield HostMeter(folder=folder, num_threads=threads, quiet=quiet_of(cache_dir()))
 
 
 def check_cores(device: str | None, cpus: str | None, threads: int | None) -> None:

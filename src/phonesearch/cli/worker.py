@@ -98,9 +98,11 @@ class Told:
 def _meter(
     folder: RunFolder, models: Path, say: Callable[[str], None], should_stop: Callable[[], bool]
 ) -> Meter | None:
+    from phonesearch.cli.console import cache_dir
     from phonesearch.cli.phone_device import is_phone
     from phonesearch.cli.phone_turns import PhoneTurns
     from phonesearch.study.meter import HostMeter
+    from phonesearch.study.workers import quiet_of
 
     settings = folder.settings
     if not folder.profile.measured:
@@ -113,7 +115,7 @@ def _meter(
             say=say,
             should_stop=should_stop,
         )
-    return HostMeter(folder=models, num_threads=settings.threads)
+    return HostMeter(folder=models, num_threads=settings.threads, quiet=quiet_of(cache_dir()))
 
 
 class WorkerLog:

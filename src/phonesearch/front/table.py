@@ -63,7 +63,7 @@ def _row(
     candidate = as_dict(record.candidate)
     candidate["rope_scaling"] = _json_or_none(candidate["rope_scaling"])
     source = "measured" if record.measured is not None else "predicted"
-    proxy = record.proxy
+    proxy, dropped = record.proxy, record.dropped
     by_phase = {
         "prefill": record.prefill_seconds_by_operator,
         "decode": record.decode_seconds_by_operator,
@@ -87,6 +87,10 @@ def _row(
         **_speed_columns("measured", record.measured),
         **_score_columns(record.score),
         **_above_best(point, found),
+        "dropped_after_tokens": dropped.tokens if dropped else None,
+        "dropped_expected_log_loss": dropped.log_loss if dropped else None,
+        "dropped_expected_log_loss_sd": dropped.sd if dropped else None,
+        "dropped_beaten_by": dropped.beaten_by if dropped else None,
         "proxy_bits_per_byte": proxy.bits_per_byte if proxy else None,
         "proxy_standard_error_bits_per_byte": proxy.standard_error if proxy else None,
         "proxy_passed_transition": proxy.passed_transition if proxy else None,

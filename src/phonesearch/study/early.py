@@ -71,11 +71,10 @@ def hopeless(
     row = feature_rows([standing.candidate], judge.short, judge.model.aspect)[0]
     mean, sd = forecast(trained, features=row, standing=math.log(standing.loss_nats))
 
-    def beaten_by(log_bits: float) -> tuple[float, int | None]:
-        """Score with that final loss, and who is as fast with a better one."""
-        template = _proxy(records[0])
+    def scored(log_bits: float) -> tuple[float, dict[int, float]]:
+        """Its score with that final loss, and those of all that are as fast, by trial."""
         loss = replace(
-            template,
+            _proxy(records[0]),
             bits_per_byte=math.exp(log_bits),
             proxy=as_dict(
                 shrink(standing.candidate, settings.proxy, reference_parameters=settings.budget)
@@ -83,28 +82,30 @@ def hopeless(
         )
         known = own_trainings(records) | {standing.number: (standing.candidate, loss)}
         scores = scores_of_own(judge, known)
-        own = scores[standing.number].log_loss
-        faster = [
-            record.number
+        return scores[standing.number].log_loss, {
+            record.number: scores[record.number].log_loss
             for record in records
             if _speed(record, settings) >= standing.speed_tokens_per_s
-            and scores[record.number].log_loss <= own
-        ]
-        best = min(faster, key=lambda number: scores[number].log_loss, default=None)
-        return own, best
+        }
+
+    def is_beaten(log_bits: float) -> bool:
+        own, others = scored(log_bits)
+        return any(other <= own for other in others.values())
 
     z = float(ndtri(CONFIDENCE))
-    if beaten_by(mean - z * sd)[1] is None:
+    if not is_beaten(mean - z * sd):
         return None
     sd *= overconfidence(trained)  # dear, and only needed where it may be dropped
-    best = beaten_by(mean - z * sd)[1]
-    if best is None:
+    if not is_beaten(mean - z * sd):
         return None
+    own, others = scored(mean)
+    best = min(others, key=others.__getitem__)
     return Dropped(
         tokens=standing.tokens,
         of_tokens=settings.proxy.tokens,
-        log_loss=beaten_by(mean)[0],
+        log_loss=own,
         sd=sd,
+        behind=own - others[best],
         confidence=CONFIDENCE,
         beaten_by=best,
     )

@@ -157,6 +157,7 @@ def why_dropped(dropped: Dropped) -> str:
     """In words."""
     return (
         f"given up after {format_count(dropped.tokens)} of {format_count(dropped.of_tokens)} "
-        f"tokens: with {dropped.confidence:.0%} confidence trial {dropped.beaten_by}, as fast or "
-        "faster, has the lower loss"
+        f"tokens: its expected loss is {dropped.behind:.1%} ± {dropped.sd:.1%} above that of trial "
+        f"{dropped.beaten_by}, which is as fast or faster (lower with {dropped.confidence:.0%} "
+        "confidence)"
     )

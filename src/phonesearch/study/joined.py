@@ -14,10 +14,9 @@ from typing import Final
 import optuna
 
 from phonesearch.candidate.config import Candidate
-from phonesearch.locks import Quiet
 from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.folder import RunFolder
-from phonesearch.study.meter import HostMeter, Meter
+from phonesearch.study.meter import Meter
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.prepare import Prepared, prepare
 from phonesearch.study.settings import RunSettings
@@ -68,8 +67,6 @@ def join(
         CorpusError: If the text of the run is not on this machine.
         StoppedError: If it was told to stop.
     """
-    # One timing on this machine at a time, and none beside a training, whatever runs they are of.
-    quiet = Quiet(cache_dir / "quiet")
     with tempfile.TemporaryDirectory(prefix="phonesearch-worker-") as name:
         with shared_study(url, study_name) as study:
             folder = rebuilt(study, Path(name) / "run")
@@ -80,12 +77,10 @@ def join(
                 require_shared_machine(study, meter.fingerprint)
             tools = Tools(
                 name=os.environ.get(NAME_VARIABLE) or _own_name(),
-                train=_trainer(folder.settings, prepared, num_threads, quiet),
+                train=_trainer(folder.settings, prepared, num_threads),
                 meter=meter,
                 should_stop=should_stop,
             )
-            if isinstance(meter, HostMeter):
-                tools = replace(tools, timing=quiet.alone)
             return Worker(study, folder, prepared, tools=tools, observer=observer).work()
 
 
@@ -112,9 +107,7 @@ def _prepared(
     return prepared
 
 
-def _trainer(
-    settings: RunSettings, prepared: Prepared, num_threads: int | None, quiet: Quiet
-) -> Trainer | None:
+def _trainer(settings: RunSettings, prepared: Prepared, num_threads: int | None) -> Trainer | None:
     corpus = prepared.corpus
     if settings.scored_by != "each" or corpus is None:
         return None
@@ -138,18 +131,12 @@ def _trainer(
             reference_parameters=settings.budget,
             cache_dir=prepared.trainings,
         )
-        with quiet.busy() as breathe:
-
-            def should_stop_now() -> bool:
-                breathe()
-                return should_stop()
-
-            watch = Watch(
-                progress=progress,
-                should_stop=should_stop_now,
-                is_hopeless=is_hopeless if settings.early_stopping else None,
-            )
-            return trained(job, watch)
+        watch = Watch(
+            progress=progress,
+            should_stop=should_stop,
+            is_hopeless=is_hopeless if settings.early_stopping else None,
+        )
+        return trained(job, watch)
 
     return train
 

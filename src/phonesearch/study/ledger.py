@@ -27,7 +27,7 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from phonesearch.study.storage import SharedStorage
-from phonesearch.study.store import RECORD
+from phonesearch.study.store import RECORD, Ending
 
 WORKER: Final = "worker"
 """User attribute of a trial: who evaluates it."""
@@ -162,16 +162,14 @@ class Ledger:
         self,
         trial_id: int,
         record: str,
-        values: Sequence[float] | None,
-        attributes: Mapping[str, Any] | None = None,
+        ending: Ending,
     ) -> bool:
         """Store what was found out about a trial and end it, both or neither.
 
         Args:
             trial_id: Of the trial.
             record: As text.
-            values: Objectives; None where it has none.
-            attributes: More user attributes.
+            ending: How Optuna is to have it.
 
         Returns:
             False if the trial is another worker's by now; then nothing is stored.
@@ -179,10 +177,10 @@ class Ledger:
         with self._begun() as to:
             if self._state(to, trial_id)[0] != TrialState.RUNNING:
                 return _attribute(to, trial_id, RECORD) == record
-            _write(to, trial_id, {RECORD: record, **(attributes or {})})
-            if values is not None:
+            _write(to, trial_id, {RECORD: record, **ending.attributes})
+            if ending.values is not None:
                 rows = []
-                for objective, value in enumerate(values):
+                for objective, value in enumerate(ending.values):
                     stored, kind = models.TrialValueModel.value_to_stored_repr(value)
                     rows.append(
                         {
@@ -193,7 +191,7 @@ class Ledger:
                         }
                     )
                 to.execute(sa.insert(_VALUES), rows)
-            _end(to, trial_id, TrialState.FAIL if values is None else TrialState.COMPLETE)
+            _end(to, trial_id, ending.state)
             return True
 
     def give_up(self, trial_id: int) -> None:

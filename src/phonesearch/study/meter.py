@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from phonesearch.candidate.config import Candidate
+from phonesearch.locks import Quiet
 from phonesearch.onnx_export.settings import GraphSettings
 from phonesearch.onnx_export.write import export
 from phonesearch.phone.pool import PhonePool
@@ -54,6 +56,9 @@ class HostMeter:
     system's folder for temporary files."""
     num_threads: int | None = None
     """Inside an operator; None is one a physical core."""
+    quiet: Quiet | None = None
+    """Keeps timings of this machine apart from each other and from trainings, whoever makes them;
+    None where nobody else can be."""
 
     @property
     def num_at_once(self) -> int:
@@ -69,7 +74,8 @@ class HostMeter:
         """See `Meter`."""
         with tempfile.TemporaryDirectory(prefix=".timing-", dir=self.folder) as name:
             model = export(candidate, Path(name), GraphSettings(), seed=seed)
-            return HostBackend().time(model.path, _settings(turn, num_threads=self.num_threads))
+            with nullcontext() if self.quiet is None else self.quiet.alone():
+                return HostBackend().time(model.path, _settings(turn, num_threads=self.num_threads))
 
     def stop(self) -> None:
         """Nothing: it measures in the caller's own thread."""

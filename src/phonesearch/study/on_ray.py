@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from phonesearch.errors import SettingsError, WorkerError
-from phonesearch.study.crew import LOGS_FOLDER
+from phonesearch.study.crew import LOGS_FOLDER, last_lines
 from phonesearch.study.joined import PARENT_VARIABLE
 from phonesearch.study.settings import Fleet
-from phonesearch.study.storage import STORAGE_VARIABLE
+from phonesearch.study.storage import STORAGE_VARIABLE, problem
 
 LOCAL: Final = "local"
 _ANSWER_WAIT_S: Final = 10.0
@@ -84,7 +84,7 @@ class RayCrew:
                 ray.init(**arguments)
             except Exception as error:  # Ray's own, of several kinds
                 raise WorkerError(
-                    f"There is no Ray cluster at {self._fleet.ray!r} ({_first_line(error)}). Start "
+                    f"There is no Ray cluster at {self._fleet.ray!r} ({problem(error)}). Start "
                     "one with `ray start --head`, or use `--ray local`."
                 ) from error
         needs = "GPU" if self._on_gpus else "CPU"
@@ -127,13 +127,13 @@ class RayCrew:
             try:
                 code, log = ray.get(task)
             except ray.exceptions.RayError as error:
-                code, log = -1, _first_line(error)
+                code, log = -1, problem(error)
             if code == 1:
-                raise WorkerError(f"A worker ended with an error:\n{log}")
+                raise WorkerError(f"A worker ended with an error. {log}")
             if code and self._starts[place] >= _MOST_STARTS:
                 raise WorkerError(
                     f"A worker ended {self._starts[place]} times, the last time with exit code "
-                    f"{code}:\n{log}"
+                    f"{code}. {log}"
                 )
             if code:
                 self._hand_over(place)
@@ -178,8 +178,7 @@ def run_worker(url: str, study: str, log: str) -> tuple[int, str]:
         process.terminate()
         process.wait()
         raise
-    lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
-    return code, "\n".join(lines)
+    return code, last_lines(Path(log))
 
 
 def _require_answer(address: str) -> None:
@@ -187,7 +186,3 @@ def _require_answer(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_ANSWER_WAIT_S).close()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -28,6 +28,8 @@ class Dropped:
     """What its score was expected to be, as `Score.log_loss`."""
     sd: float
     """Standard deviation of that."""
+    behind: float
+    """How much higher that is than the score of the one that it is beaten by."""
     confidence: float
     """That its score would be beaten by a candidate as fast or faster, at least."""
     beaten_by: int

@@ -34,8 +34,8 @@ from phonesearch.study.observer import RunObserver, Silent
 from phonesearch.study.prepare import Prepared
 from phonesearch.study.record import TrialRecord
 from phonesearch.study.sampler import NoneAcceptedError, candidate_of, distributions
+from phonesearch.study.storage import problem
 from phonesearch.study.store import (
-    database_problem,
     end,
     keep,
     open_study,
@@ -98,7 +98,7 @@ def search(
             _to_the_end(run)
         except optuna.exceptions.StorageInternalError as error:
             raise RunFolderError(
-                f"{folder.path / 'study.db'} cannot be written ({database_problem(error)}). "
+                f"{folder.path / 'study.db'} cannot be written ({problem(error)}). "
                 "Finished trials are kept. Free some disk space, then: "
                 f"phonesearch run --resume {folder.path}"
             ) from error
@@ -111,8 +111,9 @@ def _to_the_end(run: _Run) -> None:
         record = stored_record(trial, run.folder)
         if record is not None:  # killed between storing the record and telling Optuna
             end(study, record, settings.speed)
-    run.observer.resumed(read_records(run.folder), _wanted(run))
-    if not _is_due(study, _wanted(run)):
+    wanted = _wanted(run)
+    run.observer.resumed(read_records(run.folder), wanted)
+    if not _is_due(study, wanted):
         return
     with ExitStack() as stack:
         pool = None
@@ -123,9 +124,9 @@ def _to_the_end(run: _Run) -> None:
             run = replace(run, judge=make_judge(settings, trained))
         if run.prepared.gain is not None:
             run.observer.say("Predicting the speeds of all that may be drawn")
-        while _is_due(study, _wanted(run)):
+        while _is_due(study, wanted):
             begun_s = time.monotonic()
-            drawn = _draw_batch(run)
+            drawn = _draw_batch(run, wanted)
             if not drawn:
                 run.observer.say(
                     f"All {len(run.prepared.space):,} architectures of the space were "
@@ -133,6 +134,7 @@ def _to_the_end(run: _Run) -> None:
                 )
                 return
             _evaluate_batch(run, drawn, pool)
+            wanted = _wanted(run)
             if run.deadline is not None:
                 run.deadline.took(time.monotonic() - begun_s)
                 if _is_late(run):
@@ -158,7 +160,7 @@ def _is_due(study: optuna.Study, trials: int) -> bool:
     return len(stored) < trials or any(trial.state == TrialState.RUNNING for trial in stored)
 
 
-def _draw_batch(run: _Run) -> dict[int, Candidate]:
+def _draw_batch(run: _Run, wanted: int) -> dict[int, Candidate]:
     """The trials of the batch that was begun, or of the next one, with their candidates."""
     settings = run.folder.settings
     drawn = {
@@ -166,7 +168,7 @@ def _draw_batch(run: _Run) -> dict[int, Candidate]:
         for trial in run.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     }
     number = len(run.study.get_trials(deepcopy=False))
-    last = min(_wanted(run), len(run.prepared.space))
+    last = min(wanted, len(run.prepared.space))
     while number < last and (not drawn or number % settings.jobs):
         drawn[number] = _draw(run, number)
         number += 1

@@ -124,6 +124,11 @@ class RunSettings:
             raise SettingsError(
                 "--time is for a run of one process. With --workers or --storage give --trials."
             )
+        if self.time_s is not None and self.measure_on is not None:
+            raise SettingsError(
+                "--time plans the search, and measuring its front afterwards takes what it takes. "
+                "With `--measure front` give --trials."
+            )
         if self.generate_tokens < 2:
             raise SettingsError(
                 f"`generate_tokens` must be at least 2, got {self.generate_tokens}: the first "

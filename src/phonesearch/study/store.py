@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -21,6 +22,7 @@ from phonesearch.study.judge import make_judge, rejudged
 from phonesearch.study.limits import Limits
 from phonesearch.study.measurements import Kept, read_measurements
 from phonesearch.study.record import TrialRecord
+from phonesearch.study.storage import problem
 
 STUDY_NAME = "phonesearch"
 RECORD = "record"
@@ -43,7 +45,7 @@ def open_study(folder: RunFolder) -> optuna.Study:
         study = new_study(storage, STUDY_NAME if fleet is None else fleet.study)
     except Exception as error:  # SQLAlchemy and sqlite3 have no common base for a damaged file
         raise RunFolderError(
-            f"{folder.path / 'study.db'} cannot be opened ({database_problem(error)}). If it is "
+            f"{folder.path / 'study.db'} cannot be opened ({problem(error)}). If it is "
             "damaged, restore it from a copy, or start a new run with --out."
         ) from error
     metric_names(study, folder.settings.speed)
@@ -67,13 +69,6 @@ def metric_names(study: optuna.Study, objective: SpeedObjective) -> None:
         study.set_metric_names([f"{objective}_tokens_per_s", "log_loss"])
 
 
-def database_problem(error: BaseException) -> str:
-    """What the database itself said, without the statement and its parameters."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).splitlines()[0]
-
-
 def keep(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) -> None:
     """Store what was found out about a trial, and only then end it."""
     trial = study.get_trials(deepcopy=False)[record.number]
@@ -84,16 +79,35 @@ def keep(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) ->
 
 def end(study: optuna.Study, record: TrialRecord, objective: SpeedObjective) -> None:
     """Tell Optuna the objectives of a stored record, or that it has none."""
+    ending = ending_of(record, objective)
+    if ending.attributes:
+        trial = study.get_trials(deepcopy=False)[record.number]
+        for name, value in ending.attributes.items():
+            study._storage.set_trial_user_attr(trial._trial_id, name, value)
+    study.tell(record.number, ending.values, state=ending.state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What Optuna is told of a trial that is over."""
+
+    state: TrialState
+    values: tuple[float, float] | None
+    """Speed and loss; None unless complete."""
+    attributes: dict[str, Any]
+    """What a sampler learns from besides."""
+
+
+def ending_of(record: TrialRecord, objective: SpeedObjective) -> Ending:
+    """What a record is to Optuna: complete, given up with an estimate, or failed."""
     speed, score = record.speed, record.score
     if record.state == "complete" and speed is not None and score is not None:
-        study.tell(record.number, (speed.tokens_per_s(objective)[0], score.log_loss))
-    elif record.dropped is not None:
-        trial = study.get_trials(deepcopy=False)[record.number]
+        values = (speed.tokens_per_s(objective)[0], score.log_loss)
+        return Ending(state=TrialState.COMPLETE, values=values, attributes={})
+    if record.dropped is not None:
         known = [record.dropped.log_loss, record.dropped.sd]
-        study._storage.set_trial_user_attr(trial._trial_id, ESTIMATE, known)
-        study.tell(record.number, state=TrialState.PRUNED)
-    else:
-        study.tell(record.number, state=TrialState.FAIL)
+        return Ending(state=TrialState.PRUNED, values=None, attributes={ESTIMATE: known})
+    return Ending(state=TrialState.FAIL, values=None, attributes={})
 
 
 def stored_record(trial: FrozenTrial, folder: RunFolder) -> TrialRecord | None:

@@ -12,7 +12,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +28,6 @@ from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.candidate.count import weight_bytes
 from phonesearch.errors import PhoneSearchError, ProxyDroppedError, ProxyError, SettingsError
 from phonesearch.proxy.result import ProxyLoss
-from phonesearch.sampling.sampler import ESTIMATE
 from phonesearch.study.draws import sampler_of
 from phonesearch.study.early import Rungs, wanted_trials
 from phonesearch.study.evaluate import Outcome, Timed, record_of, time_candidate
@@ -46,7 +44,7 @@ from phonesearch.study.settings import RunSettings
 from phonesearch.study.shared import fleet_of, shared_anchors
 from phonesearch.study.stopwatch import Turn, turn_memory_bytes, weight_bits
 from phonesearch.study.storage import SharedStorage, patiently
-from phonesearch.study.store import RECORD
+from phonesearch.study.store import RECORD, ending_of
 
 MEASUREMENT: Final = "measurement"
 """User attribute of a trial: its measurement with all raw samples."""
@@ -92,8 +90,6 @@ class Tools:
     meter: Meter | None
     should_stop: Callable[[], bool] = lambda: False
     """Whether it was told to stop, or who started it is gone."""
-    timing: Callable[[], AbstractContextManager[Any]] = nullcontext
-    """Held while something is timed."""
 
 
 @dataclass(slots=True)
@@ -289,14 +285,13 @@ class Worker:
                 raise SettingsError(self._prepared.limits.why_none(error.tried)) from error
 
     def _time(self, number: int, candidate: Candidate) -> Timed:
-        with self._tools.timing():
-            return time_candidate(
-                number,
-                candidate,
-                settings=self._settings,
-                profile=self._folder.profile,
-                meter=self._tools.meter,
-            )
+        return time_candidate(
+            number,
+            candidate,
+            settings=self._settings,
+            profile=self._folder.profile,
+            meter=self._tools.meter,
+        )
 
     def _outcome(self, timed: Timed, judge: Judge, heartbeat: Heartbeat) -> Outcome:
         if timed.error is not None or timed.speed is None:
@@ -346,17 +341,14 @@ class Worker:
         return list(parsed.values())
 
     def _settle(self, taken: Taken, record: TrialRecord, timed: Timed | None = None) -> bool:
-        values = None
-        if record.state == "complete" and record.speed is not None and record.score is not None:
-            speed = record.speed.tokens_per_s(self._settings.speed)[0]
-            values = (speed, record.score.log_loss)
-        more: dict[str, Any] = {}
-        if record.dropped is not None:
-            more[ESTIMATE] = [record.dropped.log_loss, record.dropped.sd]
+        ending = ending_of(record, self._settings.speed)
+        more = dict(ending.attributes)
         if timed is not None and timed.measurement is not None:
             more[MEASUREMENT] = json.dumps(asdict(timed.measurement))
         text = json.dumps(asdict(record))
-        is_ours = self._ask(lambda: self._ledger.settle(taken.trial_id, text, values, more))
+        is_ours = self._ask(
+            lambda: self._ledger.settle(taken.trial_id, text, replace(ending, attributes=more))
+        )
         if not is_ours:
             raise LostTrialError(taken.number)
         self._observer.finished(record)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from phonesearch.candidate.config import Candidate
 from phonesearch.errors import PhoneSearchError, ProxyDroppedError, ProxyError
+from phonesearch.locks import Quiet
 from phonesearch.proxy.result import ProxyLoss
 
 if TYPE_CHECKING:
@@ -247,7 +248,10 @@ def _serve(pipe: Connection, parent: int) -> None:
 
 
 def trained(job: TrainingJob, watch: Watch) -> ProxyLoss:
-    """Train, or look up what was trained before, in this process."""
+    """Train, or look up what was trained before, in this process.
+
+    Where trainings are kept, this one makes room for whoever measures on this machine.
+    """
     from phonesearch.proxy.cache import cached_training
     from phonesearch.proxy.shrink import shrink
     from phonesearch.proxy.train import train_shrunk
@@ -256,4 +260,16 @@ def trained(job: TrainingJob, watch: Watch) -> ProxyLoss:
     settings = job.settings if job.tokens is None else replace(job.settings, tokens=job.tokens)
     if job.cache_dir is None:
         return train_shrunk(proxy, job.corpus, settings, watch=watch).loss
-    return cached_training(job.cache_dir, proxy, job.corpus, settings, watch=watch).loss
+    with quiet_of(job.cache_dir).busy() as breathe:
+
+        def should_stop() -> bool:
+            breathe()
+            return watch.should_stop is not None and watch.should_stop()
+
+        polite = replace(watch, should_stop=should_stop)
+        return cached_training(job.cache_dir, proxy, job.corpus, settings, watch=polite).loss
+
+
+def quiet_of(cache_dir: Path) -> Quiet:
+    """What keeps timings on this machine apart from trainings, for all processes of a user."""
+    return Quiet(cache_dir / "quiet")
