@@ -173,6 +173,6 @@ def test_a_dropped_one_is_told_apart_and_never_on_the_front(ended: list[TrialRec
     assert row["dropped_after_tokens"] == RUNG
     assert row["dropped_expected_log_loss_sd"] == 0.01
     assert why_dropped(known) == (
-        "given up after 300k of 1.00M tokens: its expected loss is 3.0% ± 1.0% above that of trial 0, "
-        "which is as fast or faster (lower with 95% confidence)"
+        "given up after 300k of 1.00M tokens: its expected loss is 3.0% ± 1.0% above that of trial "
+        "0, which is as fast or faster (lower with 95% confidence)"
     )

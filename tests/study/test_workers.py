@@ -65,7 +65,7 @@ def test_what_is_hopeless_at_a_rung_is_given_up_and_the_others_go_on(job: Traini
 def test_trainings_make_room_for_whoever_measures_on_this_machine(
     job: TrainingJob, tmp_path: Path
 ) -> None:
-    long = replace(job, cache_dir=tmp_path, settings=replace(job.settings, tokens=400_000))
+    long = replace(job, cache_dir=tmp_path, settings=replace(job.settings, tokens=120_000))
     seen: list[int] = []
     paused: list[int] = []
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -15,9 +15,14 @@ from optuna.trial import TrialState
 
 from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.device.speed import Speed
+from phonesearch.proxy.result import ProxyLoss
+from phonesearch.proxy.shrink import shrink
+from phonesearch.study.gain import gain_sampler
+from phonesearch.study.judge import make_judge, score
 from phonesearch.study.ledger import Ledger, LostTrialError
 from phonesearch.study.limits import Limits
 from phonesearch.study.sampler import _value, candidate_of, distributions
+from phonesearch.study.shared import publish_anchors, stored_records
 from phonesearch.study.store import RECORD, Ending
 from phonesearch.study.worker import MOST_DEATHS, StoppedError, Worker
 
@@ -281,3 +286,58 @@ def test_infeasible_ones_count_as_results(quick: Quick, any_url: str) -> None:
     assert worker.work() == 3
     check_counts(run, 3)
     assert {record["state"] for record in run.records().values()} == {"infeasible"}
+
+
+def test_workers_wait_for_the_anchors_and_then_judge_by_them(quick: Quick, any_url: str) -> None:
+    run = quick(any_url, trials=3, scored_by="anchors")
+    settings = run.folder.settings
+    trained = tuple(
+        ProxyLoss(
+            bits_per_byte=2.0 + 0.02 * place,
+            standard_error=0.01,
+            passed_transition=True,
+            copy_gap_nats=0.5,
+            tokens=settings.proxy.tokens,
+            seconds=1.0,
+            proxy=asdict(
+                shrink(
+                    run.prepared.space.candidate(37 * place),
+                    settings.proxy,
+                    reference_parameters=settings.budget,
+                )
+            ),
+            recipe={},
+            curve=((1, 5.0),),
+        )
+        for place in range(6)
+    )
+    worker = run.worker()
+    thread = threading.Thread(target=worker.work)
+    thread.start()
+    time.sleep(1.0)
+    assert not run.records()
+    publish_anchors(run.study(), trained)
+    thread.join(60)
+    judge = make_judge(settings, trained)
+    stored = stored_records(run.study())
+    assert len(stored) == 3
+    for record in stored:
+        assert record.score == score(judge, record.candidate)
+        assert record.score != score(make_judge(settings), record.candidate)
+
+
+def test_workers_draw_by_gain_and_no_architecture_twice(quick: Quick, any_url: str) -> None:
+    run = quick(any_url, trials=12, sampler="gain")
+    settings = run.folder.settings
+    workers = []
+    for name in ("one", "two", "three"):
+        gain = gain_sampler(
+            settings, run.prepared.space, run.folder.profile, run.prepared.limits, num_draws=200
+        )
+        mine = replace(run, prepared=replace(run.prepared, gain=gain))
+        workers.append(threading.Thread(target=mine.worker(name).work))
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    check_counts(run, 12)
