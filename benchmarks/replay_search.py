@@ -13,6 +13,9 @@ an architecture that the table lacks. Results are rows of `docs/search/replay.cs
 come: it may be stopped and called again. GPSampler takes a second or so a trial, so all of it takes
 an hour or two.
 
+`--samplers ours-botorch` puts BoTorch's `SingleTaskGP` (a Matern kernel and a linear one) in the
+place of our surrogate; it needs `pip install botorch`.
+
 `score` gives the trainings that each sampler needs for 99 % of the best hypervolume, from the worst
 values of the table as the corner, and the fewest that anybody who knew the truth would need.
 """
@@ -32,6 +35,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
+import torch
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -42,6 +46,7 @@ from optuna.trial import TrialState
 
 from phonesearch.sampling.improvement import area, staircase
 from phonesearch.sampling.sampler import CheapObjectiveSampler
+from phonesearch.sampling.surrogate import Evaluations
 
 FOLDER = Path(__file__).parents[1] / "docs" / "search"
 RESULTS = FOLDER / "replay.csv"
@@ -102,14 +107,54 @@ def own_table(seed: int = 0) -> Table:
     return Table("exhaustive", points, space, cheap, rows.bits_per_byte.to_numpy(float))
 
 
-def _ours(table: Table, seed: int) -> optuna.samplers.BaseSampler:
+def _ours(table: Table, seed: int, **options: Any) -> optuna.samplers.BaseSampler:
     known = {tuple(row.values()): value for row, value in zip(table.rows, table.cheap, strict=True)}
     return CheapObjectiveSampler(
         lambda point: known[tuple(point[name] for name in table.space)],
         space=table.space,
         points=table.rows,
         seed=seed,
+        **options,
     )
+
+
+class _BotorchSurrogate:
+    """What `phonesearch.sampling.surrogate.Surrogate` does, by BoTorch."""
+
+    def fit(self, seen: Evaluations) -> None:
+        from botorch.fit import fit_gpytorch_mll
+        from botorch.models import SingleTaskGP
+        from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+        from gpytorch.kernels import LinearKernel, ScaleKernel
+        from gpytorch.mlls import ExactMarginalLogLikelihood
+
+        features = self._features(seen.encoded, seen.trend)
+        kernel = get_covar_module_with_dim_scaled_prior(
+            ard_num_dims=features.shape[1], use_rbf_kernel=False
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._model = SingleTaskGP(
+                features,
+                torch.tensor(seen.values)[:, None],
+                covar_module=ScaleKernel(kernel) + LinearKernel(),
+            )
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(self._model.likelihood, self._model))
+
+    def predict(self, encoded: np.ndarray, trend: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with torch.no_grad():
+            found = self._model.posterior(self._features(encoded, trend))
+        return found.mean.numpy()[:, 0], np.sqrt(found.variance.numpy()[:, 0])
+
+    def take_as_seen(self, encoded: np.ndarray, trend: np.ndarray, values: np.ndarray) -> None:
+        raise AssertionError("nothing is pending in a replay")
+
+    @staticmethod
+    def _features(encoded: np.ndarray, trend: np.ndarray) -> torch.Tensor:
+        """The encoded parameters, and of the trend what is not among them: the cheap objective."""
+        return torch.tensor(
+            np.concatenate([encoded, trend[:, encoded.shape[1] :] / 2 + 0.5], axis=1)
+        )
 
 
 SAMPLERS: dict[str, Callable[[Table, int], optuna.samplers.BaseSampler]] = {
@@ -119,6 +164,7 @@ SAMPLERS: dict[str, Callable[[Table, int], optuna.samplers.BaseSampler]] = {
     "tpe": lambda table, seed: optuna.samplers.TPESampler(seed=seed, multivariate=True),
     "gp": lambda table, seed: optuna.samplers.GPSampler(seed=seed),
     "ours": _ours,
+    "ours-botorch": lambda table, seed: _ours(table, seed, make_surrogate=_BotorchSurrogate),
 }
 
 

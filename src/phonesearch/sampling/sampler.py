@@ -30,6 +30,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -44,7 +45,7 @@ from phonesearch.errors import SettingsError, SpaceExhaustedError
 from phonesearch.sampling.improvement import expected_gain, staircase
 from phonesearch.sampling.points import Crossed, Listed, Point, Points
 from phonesearch.sampling.pool import Pool
-from phonesearch.sampling.surrogate import Evaluations, Surrogate
+from phonesearch.sampling.surrogate import Beliefs, Evaluations, Surrogate
 
 Array = NDArray[np.float64]
 
@@ -90,6 +91,7 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
             None: estimated.
         log_cheap: Count area in the logarithm of the cheap objective, so that twice as fast is
             worth the same everywhere.
+        make_surrogate: Another model of the costly objective than ours, new for each choice.
         num_startup_trials: Evaluations, spread over the cheap objective, before the model is asked.
         num_draws: Points looked at in a space that has more; points near the front come on top.
         seed: Of the draws. None: other ones each time.
@@ -111,6 +113,7 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         accept: Callable[[Point], bool] | None = None,
         noise_sd: float | None = None,
         log_cheap: bool = False,
+        make_surrogate: Callable[[], Beliefs] | None = None,
         num_startup_trials: int = _STARTUP_TRIALS,
         num_draws: int = NUM_DRAWS,
         seed: int | None = None,
@@ -129,7 +132,7 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         self._num_draws = num_draws
         self._seed = seed
         self._random = optuna.samplers.RandomSampler(seed=seed)
-        self._noise_sd = noise_sd
+        self._make_surrogate = make_surrogate or partial(Surrogate, noise_sd=noise_sd)
         self._space: dict[str, BaseDistribution] = {}
         self._pool: Pool | None = None
         self._looked_around: set[int] = set()
@@ -305,7 +308,7 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
             values=np.concatenate([reached[:, 1], guesses[:, 0]]),
             extra_variance=np.concatenate([np.zeros(len(done)), guesses[:, 1] ** 2]),
         )
-        surrogate = Surrogate(noise_sd=self._noise_sd)
+        surrogate = self._make_surrogate()
         surrogate.fit(seen)
         corner = (float(cheap.max()), float(seen.values.max()))
         if pending:
