@@ -1,10 +1,11 @@
 """What a training will end at, from where it stands and from trainings that ended.
 
 All trainings see the same batches, so where two curves stand after the same tokens says how they
-will end, the better the later: on the exhaustive table (docs/search.md), whose losses deviate by 2.8 %,
-the curve alone tells the end to 2.3 % after a tenth of the tokens, to 1.6 % after four tenths and to
-0.95 % after seven (`benchmarks/replay_early_stopping.py`). The shape says something too, and what it says is learnt from the same trainings; the two together are what
-lets hopeless ones go early.
+will end, the better the later: on the exhaustive table (docs/search.md), whose losses deviate by
+2.8 %, the curve alone tells the end to 2.3 % after a tenth of the tokens, to 1.6 % after four
+tenths and to 0.95 % after seven (`benchmarks/replay_early_stopping.py`). The shape says something
+too, and what it says is learnt from the same trainings; the two together are what lets hopeless
+ones go early.
 """
 
 from __future__ import annotations
