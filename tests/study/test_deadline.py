@@ -50,6 +50,14 @@ def test_what_would_end_too_late_is_not_begun() -> None:
     assert not Deadline(time_s=100.0 + REPORT_S, clock=clock).is_over
 
 
+def test_time_is_kept_for_longer_trainings() -> None:
+    deadline = Deadline(time_s=100.0 + REPORT_S, clock=Clock())
+    deadline.took(30.0)
+    deadline.reserved_s = 71.0
+    assert deadline.is_over
+    assert deadline.left_s == 100.0
+
+
 TIMED = RunSettings(
     device="snapdragon8gen3",
     engine=None,

@@ -18,11 +18,18 @@ from phonesearch.proxy.settings import ProxySettings
 from phonesearch.proxy.shrink import shrink
 from phonesearch.space.grid import BudgetedSpace, at_budget
 from phonesearch.space.schema import SearchSpace
-from phonesearch.study.early import FEWEST_ENDED, Standing, hopeless, wanted_trials
+from phonesearch.study.early import (
+    FEWEST_ENDED,
+    Standing,
+    hopeless,
+    longer_rounds_s,
+    num_longer,
+    wanted_trials,
+)
 from phonesearch.study.evaluate import why_dropped
 from phonesearch.study.judge import make_judge
 from phonesearch.study.record import Dropped, TrialRecord
-from phonesearch.study.settings import RunSettings
+from phonesearch.study.settings import Fleet, RunSettings
 
 BUDGET = 1_000_000_000
 SETTINGS = RunSettings(
@@ -125,8 +132,8 @@ def test_those_that_may_not_be_ranked_are_no_ground_either(
     assert asked(space, censored, luck=0.2, tokens_per_s=10.0) is None
 
 
-def test_what_was_left_pays_for_whole_trainings(ended: list[TrialRecord]) -> None:
-    """Three that left 0.7 of their tokens each: two whole trainings."""
+def given_up(records: list[TrialRecord]) -> list[TrialRecord]:
+    """As if each had left seven tenths of its tokens."""
     known = Dropped(
         tokens=RUNG,
         of_tokens=1_000_000,
@@ -136,15 +143,24 @@ def test_what_was_left_pays_for_whole_trainings(ended: list[TrialRecord]) -> Non
         confidence=0.95,
         beaten_by=0,
     )
-    dropped = [
-        replace(one, state="dropped", score=None, proxy=None, dropped=known) for one in ended
-    ]
-    records = [*ended[3:], *dropped[:3]]
-    asked_for = replace(SETTINGS, trials=20)
-    assert wanted_trials(asked_for, records) == 22
+    return [replace(one, state="dropped", score=None, proxy=None, dropped=known) for one in records]
+
+
+def test_what_was_left_pays_for_candidates_and_for_longer_trainings(
+    ended: list[TrialRecord],
+) -> None:
+    """Eight left 5.6 trainings: half of that is two whole ones, and two that go on from 70 %."""
+    records = [*ended[8:], *given_up(ended[:8])]
+    asked_for = replace(SETTINGS, trials=20, jobs=2)
+    assert (wanted_trials(asked_for, records), num_longer(asked_for, records)) == (22, 2)
+    assert longer_rounds_s(asked_for, records) == pytest.approx(1.3)  # each took a second
+    fewer = [*ended[7:], *given_up(ended[:7])]
+    assert num_longer(asked_for, fewer) == 0  # 4.9 pay for one, which tells nothing
+    with_workers = replace(asked_for, fleet=Fleet(study="one"))
+    assert num_longer(with_workers, records) == 0  # they begin anew
     assert wanted_trials(asked_for, ended) == 20
     never = replace(asked_for, early_stopping=False)
-    assert wanted_trials(never, records) == 20
+    assert (wanted_trials(never, records), num_longer(never, records)) == (20, 0)
 
 
 def test_a_dropped_one_is_told_apart_and_never_on_the_front(ended: list[TrialRecord]) -> None:

@@ -192,3 +192,29 @@ def test_candidates_of_one_proxy_share_one_training() -> None:
     thrice = own(*pair, (twin, pair[0][1]))
     assert thrice[0].log_loss == pytest.approx(own(*pair)[0].log_loss)
     assert thrice[0].sd == pytest.approx(own(*pair)[0].sd)
+
+
+def test_a_longer_training_makes_its_candidate_surer_and_one_alone_tells_nothing() -> None:
+    """The better of two after more tokens is believed to be better than it was."""
+    trainings = {
+        number: (one, trained(one, 2.0))
+        for number, one in enumerate(
+            (BASE, PLAIN, dataclasses.replace(BASE, num_key_value_heads=8))
+        )
+    }
+    judge = make_judge(settings("each"))
+
+    def after(candidate: Candidate, bits_per_byte: float, passed: bool = True) -> ProxyLoss:
+        loss = trained(candidate, bits_per_byte, passed=passed)
+        return dataclasses.replace(loss, tokens=2000)
+
+    short = scores_of_own(judge, trainings)
+    both = scores_of_own(judge, trainings, [after(BASE, 1.7), after(PLAIN, 1.9)])
+    assert both[0].log_loss - both[1].log_loss < short[0].log_loss - short[1].log_loss - 1e-3
+    assert both[0].own_sd < short[0].own_sd
+    assert difference_sd(both[0], both[1]) < difference_sd(short[0], short[1])
+    for useless in ([after(BASE, 1.7)], [after(BASE, 1.7), after(PLAIN, 1.9, passed=False)]):
+        found = scores_of_own(judge, trainings, useless)
+        assert [one.log_loss for one in found.values()] == pytest.approx(
+            [one.log_loss for one in short.values()]
+        )

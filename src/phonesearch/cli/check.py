@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from phonesearch.front.pareto import Front
     from phonesearch.report.data import AnchorRow
     from phonesearch.study.folder import RunFolder
 
@@ -45,7 +44,7 @@ def check(
     from phonesearch.cli.console import cache_dir, console
     from phonesearch.cli.trials import of_trial
     from phonesearch.errors import SettingsError
-    from phonesearch.front.pareto import front
+    from phonesearch.front.pareto import front, outstanding
     from phonesearch.proxy.corpus import load_corpus
     from phonesearch.report.build import build
     from phonesearch.report.judged import checks_in_words
@@ -55,7 +54,8 @@ def check(
 
     folder = open_folder(run)
     records = {record.number: record for record in read_records(folder)}
-    numbers = trial or _outstanding(front(tuple(records.values()), folder.settings.speed))
+    found = front(tuple(records.values()), folder.settings.speed)
+    numbers = trial or outstanding(found, _MOST_UNASKED)
     for number in numbers:
         of_trial(records, number, run)
     if not numbers:
@@ -82,17 +82,6 @@ def check(
     assert built.quality is not None
     _print(built.quality.checks)
     typer.echo(f"\n{checks_in_words(built.quality)}\n\n{built.report}  open this one")
-
-
-def _outstanding(found: Front) -> list[int]:
-    """Those of the front that stand out, then others spread over it."""
-    roles = (found.recommended, found.knee, found.fastest, found.best_loss)
-    chosen = [number for number in dict.fromkeys(roles) if number is not None]
-    members = [point.number for point in found.members]
-    others = [number for number in members if number not in chosen]
-    room = min(max(_MOST_UNASKED - len(chosen), 0), len(others))
-    step = len(others) / room if room else 0.0
-    return [*chosen, *(others[int((place + 0.5) * step)] for place in range(room))]
 
 
 def _stopped(folder: RunFolder, run: Path) -> str:

@@ -200,6 +200,7 @@ def _search(
     from phonesearch.cli.fleet import search_with_workers
     from phonesearch.cli.results import print_results
     from phonesearch.front.confirm import confirm
+    from phonesearch.front.longer import train_longer
     from phonesearch.report.build import build
     from phonesearch.study.run import search
     from phonesearch.study.store import read_records
@@ -219,6 +220,7 @@ def _search(
         else:
             meters = None if after else meter
             search(folder, prepared, observer=shown, meter=meters, deadline=deadline)
+        train_longer(folder, prepared, observer=shown, deadline=deadline)
         if meter is not None and after:
             confirm(folder, meter, observer=shown)
     except KeyboardInterrupt:

@@ -206,7 +206,7 @@ def run(
         bool,
         typer.Option(
             help="With --proxy each: give up trainings that cannot bring their candidate onto the "
-            "front (95 % sure), and train more candidates instead.",
+            "front (95 % sure), and train more candidates, and those on the front for longer.",
             rich_help_panel=_PROXY,
         ),
     ] = True,

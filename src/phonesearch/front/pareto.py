@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from phonesearch.device.speed import SpeedObjective
@@ -206,6 +206,24 @@ def front(records: Sequence[TrialRecord], objective: SpeedObjective) -> Front:
         ),
         differing_recipe_fields=_differing_recipe_fields(ranked),
     )
+
+
+def outstanding(found: Front, count: int, *, without: Collection[int] = ()) -> tuple[int, ...]:
+    """Members that stand out, the recommended one first, then others spread over the front.
+
+    Args:
+        found: The front.
+        count: The most of them.
+        without: Numbers of members that are left out.
+    """
+    roles = (found.recommended, found.knee, found.fastest, found.best_loss)
+    chosen = [number for number in dict.fromkeys(roles) if number is not None]
+    members = [point.number for point in found.members]
+    chosen = [number for number in chosen if number not in without][: max(count, 0)]
+    others = [number for number in members if number not in chosen and number not in without]
+    room = min(max(count - len(chosen), 0), len(others))
+    step = len(others) / room if room else 0.0
+    return (*chosen, *(others[int((place + 0.5) * step)] for place in range(room)))
 
 
 def dominates(a: Point, b: Point) -> bool:

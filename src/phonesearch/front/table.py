@@ -11,6 +11,7 @@ import pandas as pd
 from phonesearch.candidate.config import as_dict
 from phonesearch.device.speed import SPEED_OBJECTIVES, Span, Speed, SpeedObjective
 from phonesearch.front.pareto import Front, Point, front, loss_against
+from phonesearch.proxy.result import ProxyLoss
 from phonesearch.study.record import TrialRecord
 from phonesearch.study.score import Score
 
@@ -24,6 +25,9 @@ _WHOLE_NUMBERS = (
     "measured_prompt_tokens",
     "measured_generate_tokens",
     "proxy_tokens",
+    "longer_tokens",
+    "dropped_after_tokens",
+    "dropped_beaten_by",
 )
 _TIMES = (("ttft", "ttft_s"), ("tpot", "tpot_s"), ("turn", "turn_s"))
 
@@ -63,7 +67,7 @@ def _row(
     candidate = as_dict(record.candidate)
     candidate["rope_scaling"] = _json_or_none(candidate["rope_scaling"])
     source = "measured" if record.measured is not None else "predicted"
-    proxy, dropped = record.proxy, record.dropped
+    proxy, longer, dropped = record.proxy, record.longer, record.dropped
     by_phase = {
         "prefill": record.prefill_seconds_by_operator,
         "decode": record.decode_seconds_by_operator,
@@ -98,6 +102,10 @@ def _row(
         "proxy_tokens": proxy.tokens if proxy else None,
         "proxy_s": proxy.seconds if proxy else None,
         "proxy_candidate": _json_or_none(proxy.proxy) if proxy else None,
+        "longer_bits_per_byte": longer.bits_per_byte if longer else None,
+        "longer_standard_error_bits_per_byte": longer.standard_error if longer else None,
+        "longer_tokens": longer.tokens if longer else None,
+        "longer_s": longer.seconds if longer else None,
         "started_at": record.started_at,
         "evaluation_s": record.seconds,
         **{
@@ -206,8 +214,21 @@ def front_json(front: Front, *, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _proxy(trained: ProxyLoss | None) -> dict[str, Any] | None:
+    if trained is None:
+        return None
+    return {
+        "bits_per_byte": trained.bits_per_byte,
+        "standard_error": trained.standard_error,
+        "copy_gap_nats": trained.copy_gap_nats,
+        "tokens": trained.tokens,
+        "recipe": trained.recipe,
+        "candidate": trained.proxy,
+    }
+
+
 def _member(point: Point, front: Front) -> dict[str, Any]:
-    record, proxy = point.record, point.proxy
+    record = point.record
     speed = record.speed
     assert speed is not None
     source = "measured" if point.measured else "predicted"
@@ -238,15 +259,7 @@ def _member(point: Point, front: Front) -> dict[str, Any]:
         },
         **_score_columns(record.score),
         **_above_best(point, front),
-        "proxy": {
-            "bits_per_byte": proxy.bits_per_byte,
-            "standard_error": proxy.standard_error,
-            "copy_gap_nats": proxy.copy_gap_nats,
-            "tokens": proxy.tokens,
-            "recipe": proxy.recipe,
-            "candidate": proxy.proxy,
-        }
-        if proxy is not None
-        else None,
+        "proxy": _proxy(record.proxy),
+        "longer_proxy": _proxy(record.longer),
         "loss_tied_with": list(front.tied_with(point.number)),
     }

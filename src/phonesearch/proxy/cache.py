@@ -114,6 +114,22 @@ def is_cached(cache_dir: Path, proxy: Candidate, corpus: Corpus, settings: Proxy
     return _read(path, key, proxy, corpus, settings, device) is not None
 
 
+def forget_trunk(
+    cache_dir: Path, proxy: Candidate, corpus: Corpus, settings: ProxySettings
+) -> None:
+    """Remove what a longer training of a proxy would go on from, if it is there.
+
+    Args:
+        cache_dir: Folder that all runs of a user share.
+        proxy: Architecture, as `shrink` gives it.
+        corpus: Text as tokens.
+        settings: The recipe, of whatever length.
+    """
+    device = training_device(settings)
+    trunk = trunk_identity(proxy, corpus, settings, device=device)
+    forget_snapshot(trunk_path(cache_dir / _FOLDER / f"{trunk}.state"))
+
+
 @contextmanager
 def _locked(path: Path, watch: Watch) -> Iterator[None]:
     """Hold the lock while the block runs; give up waiting for it when told to stop."""

@@ -87,6 +87,9 @@ class QualityReport:
     """Candidates that were trained after the search; `left_out_error` is against all other short
     trainings of the run."""
 
+    longer: tuple[AnchorRow, ...] = ()
+    """Members of the front that were trained on for longer; nothing is left out for them."""
+
     @property
     def checks_in_doubt(self) -> tuple[AnchorRow, ...]:
         """Those of the checks that are more than `DOUBT_SDS` deviations off."""

@@ -18,6 +18,8 @@ from phonesearch.report.loss import (
 from phonesearch.report.tables import escape, name_cell, prose, row, table
 from phonesearch.units import format_count, format_seconds
 
+_LONGER_STANDING = {True: "used", False: "not used: nothing to compare it with"}
+
 
 def judged_section(report: ReportInput) -> str:
     """HTML of the section; empty where nothing is ranked and nothing is known."""
@@ -32,7 +34,7 @@ def judged_section(report: ReportInput) -> str:
         )
     return (
         f'<h2>How loss was judged</h2><p class="soft">{prose(" ".join(sentences))}</p>'
-        f"{_parts(report)}{_anchors(quality)}{_checks(quality)}{_notes(quality)}"
+        f"{_parts(report)}{_anchors(quality)}{_longer(quality)}{_checks(quality)}{_notes(quality)}"
     )
 
 
@@ -102,6 +104,37 @@ def _anchors(quality: QualityReport | None) -> str:
     )
 
 
+def _longer(quality: QualityReport | None) -> str:
+    if quality is None or not quality.longer:
+        return ""
+    return (
+        "<h3>Members of the front that were trained for longer</h3>"
+        f'<p class="soft">{prose(longer_in_words(quality))}</p>'
+        f"{_trainings_table(quality.longer, _LONGER_STANDING[_is_told(quality)])}"
+    )
+
+
+def longer_in_words(quality: QualityReport) -> str:
+    """What was done with the longer trainings of a run, in sentences."""
+    tokens = format_count(max(row.tokens or 0 for row in quality.longer))
+    trained = (
+        f"{len(quality.longer)} of the front were trained on towards {tokens} tokens, which "
+        "trainings that were given up had left."
+    )
+    if not _is_told(quality):
+        return f"{trained} Not two of them can be compared, so no score rests on them."
+    used = sum(row.passed for row in quality.longer)
+    return (
+        f"{trained} {used} of these losses are used: each is compared with those of its length "
+        "only, and the score of its candidate rests on both of its trainings."
+    )
+
+
+def _is_told(quality: QualityReport) -> bool:
+    """Whether any score rests on a longer training: one alone says nothing."""
+    return sum(row.passed for row in quality.longer) > 1
+
+
 def _checks(quality: QualityReport | None) -> str:
     if quality is None or not quality.checks:
         return ""
@@ -135,19 +168,20 @@ def anchors_table(quality: QualityReport) -> str:
 
 
 def _trainings_table(trainings: Sequence[AnchorRow], standing: str) -> str:
+    has_error = any(one.left_out_error is not None for one in trainings)
     head = [
         ("architecture", ""),
         ("bits per byte<small>± standard error</small>", "number"),
-        ("left out: off by<small>± sd expected</small>", "number"),
+        *([("left out: off by<small>± sd expected</small>", "number")] if has_error else []),
         ("copy gap, nats", "number"),
         ("tokens", "number"),
         ("took", "number"),
         ("", ""),
     ]
-    return table(head, [_training_row(one, standing) for one in trainings])
+    return table(head, [_training_row(one, standing, has_error) for one in trainings])
 
 
-def _training_row(anchor: AnchorRow, standing: str) -> str:
+def _training_row(anchor: AnchorRow, standing: str, has_error: bool) -> str:
     loss = ""
     if anchor.bits_per_byte is not None:
         loss = f"{anchor.bits_per_byte:.4f}"
@@ -162,7 +196,7 @@ def _training_row(anchor: AnchorRow, standing: str) -> str:
     cells = [
         ("text", escape(anchor.shape)),
         ("number", loss),
-        ("number", error),
+        *([("number", error)] if has_error else []),
         ("number", gap),
         ("number", "" if anchor.tokens is None else format_count(anchor.tokens)),
         ("number", "" if anchor.seconds is None else format_seconds(anchor.seconds)),

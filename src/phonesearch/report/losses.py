@@ -12,6 +12,7 @@ from phonesearch.study.anchors import Anchor, num_architectures, read_anchors, u
 from phonesearch.study.check import Checked, held_against, read_checks
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import left_out, make_judge
+from phonesearch.study.later import LONGER_FILE, LaterTraining, read_later
 
 _NOTES: Final = (
     "Losses are relative, and expectations: no model of this size was trained.",
@@ -49,6 +50,7 @@ def quality_report(folder: RunFolder) -> QualityReport:
         leave_one_out_rms=rms,
         horizon_tokens_per_parameter=settings.proxy.horizon_tokens_per_parameter,
         notes=_NOTES if settings.scored_by == "prior" else (_SHORT_TRAININGS_NOTE, *_NOTES),
+        longer=tuple(_later_row(one) for one in read_later(folder.path, LONGER_FILE)),
         checks=tuple(_check_row(one) for one in held_against(folder, read_checks(folder.path))),
     )
 
@@ -61,8 +63,12 @@ def _ranked_id(anchor: Anchor) -> str:
 
 def _check_row(checked: Checked) -> AnchorRow:
     against = checked.against
-    row = _row(checked.check.training, None if against is None else (against.error, against.sd))
-    return replace(row, shape=f"trial {checked.check.number}: {row.shape}")
+    return _later_row(checked.check, None if against is None else (against.error, against.sd))
+
+
+def _later_row(later: LaterTraining, error: tuple[float, float] | None = None) -> AnchorRow:
+    row = _row(later.training, error)
+    return replace(row, shape=f"trial {later.number}: {row.shape}")
 
 
 def _row(anchor: Anchor, error: tuple[float, float] | None) -> AnchorRow:

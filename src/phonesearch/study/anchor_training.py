@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +21,14 @@ from phonesearch.study.anchors import (
     to_continue,
     usable,
 )
-from phonesearch.study.folder import RunFolder
+from phonesearch.study.folder import RunFolder, locked
 from phonesearch.study.judge import make_judge
+from phonesearch.study.later import LaterTraining, keep_later
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.prepare import Prepared
+from phonesearch.study.record import TrialRecord
 from phonesearch.study.settings import RunSettings
-from phonesearch.study.workers import ProxyPool, TrainingJob
+from phonesearch.study.workers import ProxyPool, TrainingJob, proxy_pool
 
 ANCHORS: Final = "anchors; all candidates are judged by them"
 """What short trainings before the search are for."""
@@ -133,3 +135,45 @@ def short_trainings(
         )
         yield number, anchor
         observer.anchor(number, anchor)
+
+
+def train_later(
+    folder: RunFolder,
+    name: str,
+    records: Sequence[TrialRecord],
+    corpus: Corpus,
+    *,
+    done: Collection[int] = (),
+    what: str,
+    trainings: Path,
+    jobs: int,
+    observer: RunObserver,
+    tokens: int | None = None,
+) -> None:
+    """Train proxies of finished trials after the search; each result is kept at once.
+
+    Args:
+        folder: Of the run.
+        name: Of the file in it that results are kept in, see `later`.
+        records: Finished trials.
+        corpus: Made by the proxy settings of the run.
+        done: Numbers of trials that are left out.
+        what: As for `RunObserver.anchors`.
+        trainings: Folder that short trainings are kept in for all runs.
+        jobs: Trainings side by side.
+        observer: Told of every step.
+        tokens: As for `short_trainings`.
+
+    Raises:
+        RunFolderError: If another process works on the folder, or a result cannot be kept.
+    """
+    with locked(folder):
+        due = {record.number: record.candidate for record in records if record.number not in done}
+        if not due:
+            return
+        observer.anchors(len(records), len(records) - len(due), what)
+        with proxy_pool(min(jobs, len(due))) as pool:
+            for number, training in short_trainings(
+                due, folder.settings, corpus, trainings, pool, observer, tokens=tokens
+            ):
+                keep_later(folder.path, name, LaterTraining(number=number, training=training))

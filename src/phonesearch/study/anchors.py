@@ -7,7 +7,6 @@ run that was killed goes on from there.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from phonesearch.quality.anchors import choose_anchors
 from phonesearch.quality.features import feature_row
 from phonesearch.quality.law import log_best_aspect
 from phonesearch.space.grid import BudgetedSpace
-from phonesearch.study.judge import Judge
+from phonesearch.study.judge import Judge, comparable
 from phonesearch.study.lines import keep_line, read_lines
 from phonesearch.study.settings import RunSettings
 
@@ -170,14 +169,8 @@ def num_architectures(anchors: Sequence[Anchor]) -> int:
 
 
 def usable(anchors: Sequence[Anchor]) -> tuple[ProxyLoss, ...]:
-    """The losses that tell something: there, past the transition, and not alone in their length.
-
-    Losses after another number of tokens have a level of their own.
-    """
-    losses = [anchor.trained for anchor in anchors if anchor.trained is not None]
-    passed = [loss for loss in losses if loss.passed_transition]
-    lengths = Counter(loss.tokens for loss in passed)
-    return tuple(loss for loss in passed if lengths[loss.tokens] > 1)
+    """The losses that tell something, see `judge.comparable`."""
+    return comparable([anchor.trained for anchor in anchors if anchor.trained is not None])
 
 
 def to_continue(anchors: Sequence[Anchor], settings: RunSettings) -> tuple[Candidate, ...]:

@@ -16,34 +16,23 @@ from phonesearch.candidate.config import Candidate, candidate_id
 from phonesearch.errors import SettingsError
 from phonesearch.proxy.corpus import Corpus
 from phonesearch.quality.update import LeftOut
-from phonesearch.study.anchor_training import short_trainings
-from phonesearch.study.anchors import Anchor, read_anchors
-from phonesearch.study.folder import RunFolder, locked
+from phonesearch.study.anchor_training import train_later
+from phonesearch.study.anchors import read_anchors
+from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import left_out, make_judge
-from phonesearch.study.lines import keep_line, read_lines
+from phonesearch.study.later import LaterTraining, read_later
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.record import TrialRecord
-from phonesearch.study.workers import proxy_pool
 
 CHECKS_FILE: Final = "checks.jsonl"
 CHECKS: Final = "candidates; each is held against what all others lead one to expect"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One line of the file."""
-
-    number: int
-    """Of the trial."""
-    training: Anchor
-    """Of the candidate's proxy, by the recipe that anchors are trained by."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """What came of it."""
 
-    check: Check
+    check: LaterTraining
     against: LeftOut | None
     """Observed log loss less that predicted from all other short trainings of the run; None
     where it cannot be ranked or there is no other."""
@@ -57,7 +46,7 @@ def train_checks(
     trainings: Path,
     jobs: int,
     observer: RunObserver,
-) -> tuple[Check, ...]:
+) -> tuple[LaterTraining, ...]:
     """Train what is not trained yet of the proxies of these candidates.
 
     Args:
@@ -81,30 +70,31 @@ def train_checks(
             f"{folder.path} was run with --proxy each: every candidate had a short training of its "
             "own, and there is nothing to check."
         )
-    with locked(folder):
-        done = {check.number for check in read_checks(folder.path) if check.training.trained}
-        due = {record.number: record.candidate for record in records if record.number not in done}
-        if due:
-            observer.anchors(len(records), len(records) - len(due), CHECKS)
-            with proxy_pool(min(jobs, len(due))) as pool:
-                for number, training in short_trainings(
-                    due, settings, corpus, trainings, pool, observer
-                ):
-                    keep_line(folder.path, CHECKS_FILE, Check(number=number, training=training))
-        return read_checks(folder.path)
+    done = {check.number for check in read_checks(folder.path) if check.training.trained}
+    train_later(
+        folder,
+        CHECKS_FILE,
+        records,
+        corpus,
+        done=done,
+        what=CHECKS,
+        trainings=trainings,
+        jobs=jobs,
+        observer=observer,
+    )
+    return read_checks(folder.path)
 
 
-def read_checks(folder: Path) -> tuple[Check, ...]:
+def read_checks(folder: Path) -> tuple[LaterTraining, ...]:
     """By trial; of several of one trial the last.
 
     Raises:
         InvalidFileError: If a line does not fit.
     """
-    found = {check.number: check for check in read_lines(folder / CHECKS_FILE, Check)}
-    return tuple(found[number] for number in sorted(found))
+    return read_later(folder, CHECKS_FILE)
 
 
-def held_against(folder: RunFolder, checks: Collection[Check]) -> tuple[Checked, ...]:
+def held_against(folder: RunFolder, checks: Collection[LaterTraining]) -> tuple[Checked, ...]:
     """Each check against what all other short trainings of the run, anchors too, make of it.
 
     The deviations are those of small models, not of the planned one.

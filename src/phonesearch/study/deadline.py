@@ -22,6 +22,8 @@ class Deadline:
     time_s: float
     """For all."""
     clock: Callable[[], float] = time.monotonic
+    reserved_s: float = 0.0
+    """Of it, for what comes between the last candidate and the report."""
     _begun_s: float = field(init=False)
     _batches_s: list[float] = field(init=False, default_factory=list)
 
@@ -46,4 +48,4 @@ class Deadline:
     @property
     def is_over(self) -> bool:
         """Whether another batch as long as the last ones would end too late."""
-        return self.left_s < max(self._batches_s[-3:], default=0.0)
+        return self.left_s - self.reserved_s < max(self._batches_s[-3:], default=0.0)

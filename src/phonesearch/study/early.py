@@ -8,6 +8,7 @@ that forecast, and dropped if even so another one that is as fast or faster has 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -29,6 +30,12 @@ CONFIDENCE: Final = 0.95
 """That a candidate which is dropped would not have been on the front."""
 FEWEST_ENDED: Final = 12
 """Trainings that must have ended before one is given up."""
+LONGER: Final = 2.0
+"""Times the tokens of a run that members of its front are trained on to."""
+LONGER_SHARE: Final = 0.5
+"""Of the tokens that are left by trainings that were given up; the others go into more candidates.
+Assumption: half and half."""
+FEWEST_LONGER: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,16 +157,53 @@ def wanted_trials(settings: RunSettings, records: Iterable[TrialRecord]) -> int:
         settings: Of the run.
         records: Of its trials so far.
     """
-    trials = settings.trials
-    if settings.scored_by == "each" and settings.early_stopping:
-        trials += int(
-            sum(
-                1 - record.dropped.tokens / record.dropped.of_tokens
-                for record in records
-                if record.dropped is not None
-            )
-        )
-    return trials
+    return settings.trials + int((1 - LONGER_SHARE) * _left(settings, records))
+
+
+def num_longer(settings: RunSettings, records: Iterable[TrialRecord]) -> int:
+    """Members of the front that the rest of those tokens pays to train on.
+
+    Losses after more tokens have a level of their own, so one alone would tell nothing.
+
+    Args:
+        settings: Of the run.
+        records: Of its trials so far.
+    """
+    count = int(LONGER_SHARE * _left(settings, records) / _longer_cost(settings))
+    return count if count >= FEWEST_LONGER else 0
+
+
+def longer_s(settings: RunSettings, records: Iterable[TrialRecord]) -> float:
+    """How long it takes to train one of them on, by the trainings that this run made."""
+    took = [
+        record.proxy.seconds
+        for record in records
+        if record.proxy is not None and not record.proxy.from_cache
+    ]
+    return _longer_cost(settings) * statistics.median(took) if took else 0.0
+
+
+def longer_rounds_s(settings: RunSettings, records: Sequence[TrialRecord]) -> float:
+    """How long it takes to train all of them on, as many at once as the run has jobs."""
+    rounds = math.ceil(num_longer(settings, records) / settings.jobs)
+    return rounds * longer_s(settings, records)
+
+
+def _left(settings: RunSettings, records: Iterable[TrialRecord]) -> float:
+    """What trainings that were given up have left, in whole trainings."""
+    if settings.scored_by != "each" or not settings.early_stopping:
+        return 0.0
+    return sum(
+        1 - record.dropped.tokens / record.dropped.of_tokens
+        for record in records
+        if record.dropped is not None
+    )
+
+
+def _longer_cost(settings: RunSettings) -> float:
+    """Of one, in whole trainings: it goes on from where the learning rate came down. Workers, who
+    may be on other machines, leave nothing to go on from."""
+    return LONGER - (0.0 if settings.fleet else 1 - settings.proxy.cooldown_share)
 
 
 def _proxy(record: TrialRecord) -> ProxyLoss:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -123,8 +124,20 @@ def score(judge: Judge, candidate: Candidate) -> Score:
     )
 
 
+def comparable(losses: Sequence[ProxyLoss]) -> tuple[ProxyLoss, ...]:
+    """Those that tell something: past the transition, and not alone in their length.
+
+    Losses after another number of tokens have a level of their own.
+    """
+    passed = [loss for loss in losses if loss.passed_transition]
+    lengths = Counter(loss.tokens for loss in passed)
+    return tuple(loss for loss in passed if lengths[loss.tokens] > 1)
+
+
 def scores_of_own(
-    judge: Judge, trained: Mapping[int, tuple[Candidate, ProxyLoss]]
+    judge: Judge,
+    trained: Mapping[int, tuple[Candidate, ProxyLoss]],
+    longer: Sequence[ProxyLoss] = (),
 ) -> dict[int, Score]:
     """Scores of candidates of which each had a short training of its own.
 
@@ -138,6 +151,7 @@ def scores_of_own(
     Args:
         judge: Of the run, before any training.
         trained: Candidates at full size and the training of the proxy of each, by trial.
+        longer: Further trainings of some of these proxies, on more tokens.
     """
     model = judge.model
     passed = {
@@ -147,7 +161,7 @@ def scores_of_own(
     }  # candidates whose proxies are the same share one training
     beliefs = OwnBeliefs(coefficients=model.prior, architectures=())
     if passed:
-        seen = observations(model, judge.short, list(passed.values()))
+        seen = observations(model, judge.short, [*passed.values(), *comparable(longer)])
         beliefs = own_beliefs(model.prior, seen, residual_sd=model.residual_sd)
     features = np.stack(
         [feature_row(one, model.training, model.aspect) for one, _ in trained.values()]
@@ -194,7 +208,8 @@ def rejudged(records: Sequence[TrialRecord], judge: Judge) -> tuple[TrialRecord,
     What was stored with a trial is judged by those before it.
     """
     known = own_trainings(records)
-    scores = scores_of_own(judge, known) if known else {}
+    longer = [record.longer for record in records if record.longer is not None]
+    scores = scores_of_own(judge, known, longer) if known else {}
     return tuple(
         replace(record, score=scores[record.number]) if record.number in scores else record
         for record in records

@@ -63,6 +63,8 @@ class TrialRecord:
     """What it is ranked by; None where it failed or breaks a constraint."""
     proxy: ProxyLoss | None
     """Its own short training, in runs that give it one."""
+    longer: ProxyLoss | None = None
+    """Its proxy trained on for longer, see `study.early`; its score rests on both."""
     dropped: Dropped | None = None
     """What was known of it when it was given up."""
     started_at: str

@@ -24,7 +24,7 @@ from phonesearch.errors import PhoneSearchError, RunFolderError, SettingsError
 from phonesearch.study.anchor_training import anchors_due, train_anchors
 from phonesearch.study.deadline import FEWEST_TRIALS, Deadline
 from phonesearch.study.draws import sampler_of
-from phonesearch.study.early import Rungs, wanted_trials
+from phonesearch.study.early import Rungs, longer_rounds_s, wanted_trials
 from phonesearch.study.evaluate import Outcome, Timed, record_of, time_candidate
 from phonesearch.study.folder import RunFolder, locked
 from phonesearch.study.judge import Judge, make_judge, score
@@ -136,6 +136,7 @@ def _to_the_end(run: _Run) -> None:
             _evaluate_batch(run, drawn, pool)
             wanted = _wanted(run)
             if run.deadline is not None:
+                run.deadline.reserved_s = longer_rounds_s(settings, read_records(run.folder))
                 run.deadline.took(time.monotonic() - begun_s)
                 if _is_late(run):
                     run.observer.say("The time that the run was given is over")
@@ -262,6 +263,7 @@ def _evaluate_batch(run: _Run, drawn: dict[int, Candidate], pool: ProxyPool | No
             reference_parameters=settings.budget,
             cache_dir=run.prepared.trainings,
             may_be_dropped=settings.early_stopping,
+            keep_trunk=settings.early_stopping,
         )
         for number, timed in waiting.items()
     }

@@ -19,6 +19,7 @@ from phonesearch.sampling.sampler import ESTIMATE
 from phonesearch.study.copies import read_copies
 from phonesearch.study.folder import RunFolder
 from phonesearch.study.judge import make_judge, rejudged
+from phonesearch.study.later import LONGER_FILE, read_later
 from phonesearch.study.limits import Limits
 from phonesearch.study.measurements import Kept, read_measurements
 from phonesearch.study.record import TrialRecord
@@ -145,9 +146,11 @@ def told(folder: RunFolder, found: Sequence[TrialRecord]) -> tuple[TrialRecord, 
     later = read_measurements(folder.path)
     limits = Limits(folder.settings, folder.profile)
     records = tuple(_with_measurement(one, later, limits) for one in found)
-    if folder.settings.scored_by == "each":
-        return rejudged(records, make_judge(folder.settings))
-    return records
+    if folder.settings.scored_by != "each":
+        return records
+    longer = {one.number: one.training.trained for one in read_later(folder.path, LONGER_FILE)}
+    with_longer = [replace(one, longer=longer.get(one.number)) for one in records]
+    return rejudged(with_longer, make_judge(folder.settings))
 
 
 def _with_measurement(

@@ -48,6 +48,8 @@ class TrainingJob:
     """Folder that trainings are kept in, see `proxy.cache`; None keeps none."""
     may_be_dropped: bool = False
     """Whether to ask at each rung if it is worth going on."""
+    keep_trunk: bool = False
+    """Whether a longer training may come, which then goes on from this one."""
     tokens: int | None = None
     """To train on, where that is more than the proxy was made for; it keeps its shape."""
 
@@ -267,7 +269,9 @@ def trained(job: TrainingJob, watch: Watch) -> ProxyLoss:
             return watch.should_stop is not None and watch.should_stop()
 
         polite = replace(watch, should_stop=should_stop)
-        return cached_training(job.cache_dir, proxy, job.corpus, settings, watch=polite).loss
+        return cached_training(
+            job.cache_dir, proxy, job.corpus, settings, watch=polite, keep_trunk=job.keep_trunk
+        ).loss
 
 
 def quiet_of(cache_dir: Path) -> Quiet:
