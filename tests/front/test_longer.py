@@ -46,6 +46,7 @@ GONE = Dropped(
     log_loss=1.0,
     sd=0.01,
     behind=0.1,
+    behind_at_best=0.05,
     confidence=0.95,
     beaten_by=0,
 )

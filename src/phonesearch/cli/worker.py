@@ -78,7 +78,7 @@ def worker(
     except (StoppedError, KeyboardInterrupt):
         shown.say("Stopped; what was in work waits for another worker")
         raise typer.Exit(code=130) from None
-    shown.say(f"The study has all its trials; {finished} of them are from here")
+    shown.say(f"The study needs no more trials; {finished} of them are from here")
 
 
 class Told:
@@ -129,6 +129,9 @@ class WorkerLog:
         typer.echo(f"{time.strftime('%H:%M:%S')}  {message}", err=True)
 
     def resumed(self, records: tuple[TrialRecord, ...], trials: int) -> None:
+        """Nothing."""
+
+    def wanted(self, trials: int) -> None:
         """Nothing."""
 
     def anchors(self, count: int, finished: int, what: str) -> None:

@@ -105,14 +105,16 @@ def hopeless(
     sd *= overconfidence(trained)  # dear, and only needed where it may be dropped
     if not is_beaten(mean - z * sd):
         return None
-    own, others = scored(mean)
+    at_best, others = scored(mean - z * sd)
     best = min(others, key=others.__getitem__)
+    own, as_expected = scored(mean)
     return Dropped(
         tokens=standing.tokens,
         of_tokens=settings.proxy.tokens,
         log_loss=own,
-        sd=sd,
-        behind=own - others[best],
+        sd=(own - at_best) / z,  # a score moves by a part of what the loss of a training moves by
+        behind=own - as_expected[best],
+        behind_at_best=at_best - others[best],
         confidence=CONFIDENCE,
         beaten_by=best,
     )

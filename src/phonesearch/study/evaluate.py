@@ -157,7 +157,7 @@ def why_dropped(dropped: Dropped) -> str:
     """In words."""
     return (
         f"given up after {format_count(dropped.tokens)} of {format_count(dropped.of_tokens)} "
-        f"tokens: its expected loss is {dropped.behind:.1%} ± {dropped.sd:.1%} above that of trial "
-        f"{dropped.beaten_by}, which is as fast or faster (lower with {dropped.confidence:.0%} "
-        "confidence)"
+        f"tokens: its expected loss is {dropped.behind:.1%} above that of trial "
+        f"{dropped.beaten_by}, which is as fast or faster, and {dropped.behind_at_best:.1%} above "
+        f"it at the good end of what may come ({dropped.confidence:.0%} confidence)"
     )

@@ -21,6 +21,10 @@ class RunObserver(Protocol):
         """The trials that are already finished, of so many to come in all."""
         ...
 
+    def wanted(self, trials: int) -> None:
+        """Trials that there are to be in all by now: those given up make room for more."""
+        ...
+
     def anchors(self, count: int, finished: int, what: str) -> None:
         """So many short trainings are to be made in all, of which some are finished already.
 
@@ -56,6 +60,9 @@ class Silent:
         """Nothing."""
 
     def resumed(self, records: tuple[TrialRecord, ...], trials: int) -> None:
+        """Nothing."""
+
+    def wanted(self, trials: int) -> None:
         """Nothing."""
 
     def anchors(self, count: int, finished: int, what: str) -> None:

@@ -27,11 +27,13 @@ class Dropped:
     log_loss: float
     """What its score was expected to be, as `Score.log_loss`."""
     sd: float
-    """Standard deviation of that."""
+    """Standard deviation of that, as what the training would have ended at is not known."""
     behind: float
     """How much higher that is than the score of the one that it is beaten by."""
+    behind_at_best: float
+    """The same had its training come out at the good end of what it might; not below zero."""
     confidence: float
-    """That its score would be beaten by a candidate as fast or faster, at least."""
+    """That it would not have come out better than that good end."""
     beaten_by: int
     """Number of that trial."""
 

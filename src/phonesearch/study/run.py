@@ -135,6 +135,7 @@ def _to_the_end(run: _Run) -> None:
                 return
             _evaluate_batch(run, drawn, pool)
             wanted = _wanted(run)
+            run.observer.wanted(wanted)
             if run.deadline is not None:
                 run.deadline.reserved_s = longer_rounds_s(settings, read_records(run.folder))
                 run.deadline.took(time.monotonic() - begun_s)
