@@ -17,7 +17,7 @@ from phonesearch.study.observer import Silent
 from phonesearch.study.plan import plan
 from phonesearch.study.prepare import prepare
 from phonesearch.study.run import search
-from phonesearch.study.settings import Fleet, RunSettings
+from phonesearch.study.settings import RunSettings
 
 
 class Clock:
@@ -119,8 +119,3 @@ def test_without_time_for_anchors_published_data_judge(tmp_path: Path, text_fold
 def test_what_is_measured_afterwards_keeps_no_time() -> None:
     with pytest.raises(SettingsError, match="measuring its front afterwards"):
         replace(TIMED, measure_on="adb")
-
-
-def test_workers_keep_no_time() -> None:
-    with pytest.raises(SettingsError, match="--time is for a run of one process"):
-        replace(TIMED, fleet=Fleet(workers=2, study="one"))

@@ -80,13 +80,20 @@ class Console:
         for record in records:
             self._remember(record)
         if records:
-            self.say(f"{len(records)} of {trials} trials are finished already")
+            of_all = "" if self.deadline is not None else f" of {trials}"
+            self.say(f"{len(records)}{of_all} trials are finished already")
         if len(records) < trials:
             self._start_bars()
         if self._progress is not None:
             self._overall = self._progress.add_task(
                 "candidates", total=trials, completed=len(records), note=""
             )
+
+    def wanted(self, trials: int) -> None:
+        """Lengthen the bar."""
+        self._trials = trials
+        if self._progress is not None and self._overall is not None:
+            self._progress.update(self._overall, total=trials)
 
     def _start_bars(self) -> None:
         """Where there is a terminal to draw on."""

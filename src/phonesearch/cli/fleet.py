@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from phonesearch.cli.console import Console
     from phonesearch.study.crew import Crew
+    from phonesearch.study.deadline import Deadline
     from phonesearch.study.folder import RunFolder
     from phonesearch.study.prepare import Prepared
     from phonesearch.study.settings import RunSettings
@@ -121,8 +122,10 @@ def _known_url(storage: str | None) -> str | None:
     return url
 
 
-def search_with_workers(folder: RunFolder, prepared: Prepared, shown: Console) -> None:
-    """Make the study, start the workers, and wait until it has all its trials."""
+def search_with_workers(
+    folder: RunFolder, prepared: Prepared, shown: Console, deadline: Deadline | None
+) -> None:
+    """Make the study, start the workers, and wait until it has all its trials, or time is over."""
     from phonesearch.cli.machine import opened_meter
     from phonesearch.study.coordinate import search_together, url_of
     from phonesearch.study.shared import fleet_of
@@ -143,6 +146,7 @@ def search_with_workers(folder: RunFolder, prepared: Prepared, shown: Console) -
         observer=shown,
         make_crew=None if not fleet.workers else _crew,
         machine=machine,
+        deadline=deadline,
     )
 
 

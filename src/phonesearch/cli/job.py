@@ -121,6 +121,24 @@ def with_trials(folder: RunFolder, trials: int) -> RunFolder:
     return raise_trials(folder, trials)
 
 
+def with_time(folder: RunFolder, time_s: float) -> RunFolder:
+    """The run, given so much time from now on.
+
+    Raises:
+        SettingsError: If it was asked for a number of candidates.
+    """
+    from dataclasses import replace
+
+    from phonesearch.errors import SettingsError
+
+    if folder.settings.time_s is None:
+        raise SettingsError(
+            f"--time: this run was asked for {folder.settings.trials} candidates and given no "
+            "time; --trials raises that."
+        )
+    return replace(folder, settings=replace(folder.settings, time_s=time_s))
+
+
 def deadline_of(settings: RunSettings) -> Deadline | None:
     """When a run that begins now has to end, if it was given a time."""
     from phonesearch.study.deadline import Deadline
@@ -139,7 +157,7 @@ def go_on(folder: RunFolder, shown: Console) -> None:
         prepared = _prepare(folder.settings, folder.space, folder.profile, shown)
         deadline = deadline_of(folder.settings)
         if deadline is not None:
-            shown.say(f"It gets its {format_seconds(deadline.time_s)} anew")
+            shown.say(f"It gets {format_seconds(deadline.time_s)} from now on (--time)")
         _search(folder, prepared, meter, shown, deadline)
 
 
@@ -216,7 +234,7 @@ def _search(
         )
     try:
         if settings.fleet is not None:
-            search_with_workers(folder, prepared, shown)
+            search_with_workers(folder, prepared, shown, deadline)
         else:
             meters = None if after else meter
             search(folder, prepared, observer=shown, meter=meters, deadline=deadline)

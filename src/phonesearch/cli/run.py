@@ -67,7 +67,8 @@ def run(
         str | None,
         typer.Option(
             help="How long all may take, report included, instead of --trials: 5m, 2h. Anchors "
-            "are planned for it, and candidates evaluated until it is over.",
+            "are planned for it, and candidates evaluated until it is over. With --resume: how "
+            "much longer; default: the whole time anew.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -257,7 +258,14 @@ def run(
         phonesearch run --resume results/2026-11-24-1312-snapdragon8gen3-1.5B --trials 48
     """
     from phonesearch.cli.console import console
-    from phonesearch.cli.job import deadline_of, default_folder, go_on, start, with_trials
+    from phonesearch.cli.job import (
+        deadline_of,
+        default_folder,
+        go_on,
+        start,
+        with_time,
+        with_trials,
+    )
     from phonesearch.cli.machine import check_cores, machine_of
     from phonesearch.cli.options import optional, parsed, typed
     from phonesearch.cli.run_settings import settings_of
@@ -268,15 +276,18 @@ def run(
 
     with console() as shown:
         if resume is not None:
-            others = sorted({*typed(ctx)} - {"resume", "trials", "workers", "storage"})
+            others = sorted({*typed(ctx)} - {"resume", "trials", "time", "workers", "storage"})
             if others:
                 raise SettingsError(
                     f"--{others[0].replace('_', '-')} cannot be given with --resume, which goes "
-                    "by the settings of the run; only --trials can be raised."
+                    "by the settings of the run; only --trials can be raised, or another --time "
+                    "given."
                 )
             folder = open_folder(resume)
             if trials is not None:
                 folder = with_trials(folder, trials)
+            if time is not None:
+                folder = with_time(folder, parsed("--time", time, parse_seconds))
             go_on(fleet.with_other_fleet(folder, workers=workers, storage=storage), shown)
             return
         time_s = optional("--time", time, parse_seconds)

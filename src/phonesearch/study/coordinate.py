@@ -2,7 +2,7 @@
 
 What losses are judged by is made first, here: with anchors, these are trained before any worker
 begins. Then the run only watches: it tells of what workers finish, starts those again that died,
-and ends when the study has all its trials, whoever evaluated them.
+and ends when the study has all its trials, whoever evaluated them, or its time is over.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from phonesearch.errors import StorageError
 from phonesearch.study.anchor_training import anchors_due, train_anchors
 from phonesearch.study.copies import write_copies
 from phonesearch.study.crew import Crew
-from phonesearch.study.early import wanted_trials
+from phonesearch.study.deadline import FEWEST_TRIALS, Deadline
+from phonesearch.study.early import longer_rounds_s, wanted_trials
 from phonesearch.study.folder import RunFolder, locked
 from phonesearch.study.ledger import WORKER, Ledger
 from phonesearch.study.measurements import Kept, keep_measurement, read_measurements
 from phonesearch.study.observer import RunObserver
 from phonesearch.study.prepare import Prepared
 from phonesearch.study.record import TrialRecord
-from phonesearch.study.shared import fleet_of, publish, publish_anchors, shared_study
+from phonesearch.study.shared import close, fleet_of, publish, publish_anchors, shared_study
 from phonesearch.study.storage import complete_url, patiently
 from phonesearch.study.store import RECORD, read_records
 from phonesearch.study.worker import MEASUREMENT
@@ -66,6 +67,7 @@ def search_together(
     observer: RunObserver,
     make_crew: MakeCrew | None,
     machine: str | None = None,
+    deadline: Deadline | None = None,
 ) -> tuple[TrialRecord, ...]:
     """Run the study of a folder to its end by workers, from wherever it stands.
 
@@ -75,6 +77,9 @@ def search_together(
         observer: Told of every step.
         make_crew: Makes the workers that the run starts itself; None for none.
         machine: That is measured, in words; None where nothing is.
+        deadline: When to end, where the run was given a time. Workers are then told to begin
+            nothing that would end too late; what they have not finished by then waits for a
+            resumed run.
 
     Returns:
         The records of all finished trials, by number.
@@ -88,7 +93,7 @@ def search_together(
     with locked(folder):
         publish(folder, prepared, url, machine=machine)
         with shared_study(url, fleet.study, fleet=fleet) as study:
-            watch = _Watch(folder, study, observer)
+            watch = _Watch(folder, study, observer, deadline)
             try:
                 watch.look(is_first=True)
                 _judge_by_anchors(folder, prepared, study, observer)
@@ -126,7 +131,10 @@ def _to_the_end(watch: _Watch, ledger: Ledger, crew: Crew | None, prepared: Prep
             watch.look()
             if done >= watch.target(prepared):  # what ended last may have been given up
                 break
-        if crew is not None:
+        if watch.is_over(done, ledger):
+            watch.observer.say("The time that the run was given is over")
+            return
+        if crew is not None and not watch.is_closed:
             gone = crew.tend(watch.taken, watch.finished)
             if gone:
                 free: Callable[[], list[int]] = partial(ledger.of_workers, gone)
@@ -145,8 +153,14 @@ def _to_the_end(watch: _Watch, ledger: Ledger, crew: Crew | None, prepared: Prep
 class _Watch:
     """What the run knows of its study."""
 
-    def __init__(self, folder: RunFolder, study: optuna.Study, observer: RunObserver) -> None:
-        self.folder, self.observer = folder, observer
+    def __init__(
+        self,
+        folder: RunFolder,
+        study: optuna.Study,
+        observer: RunObserver,
+        deadline: Deadline | None,
+    ) -> None:
+        self.folder, self.observer, self._deadline = folder, observer, deadline
         self.fleet = fleet_of(folder.settings)
         self.taken: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
@@ -156,11 +170,33 @@ class _Watch:
         self._seen: set[int] = set()
         self._copied_s = time.monotonic()
         self._is_copied = True
+        self.is_closed = False
 
     def target(self, prepared: Prepared) -> int:
         """Trials that there are to be in all, as far as is known."""
         wanted = wanted_trials(self.folder.settings, self._records.values())
         return min(wanted, len(prepared.space))
+
+    def is_over(self, done: int, ledger: Ledger) -> bool:
+        """Whether to leave, as the time of the run is over and nobody is at work, or it is past.
+
+        Workers are told beforehand, when another trial as long as the last ones would end too late.
+
+        Args:
+            done: Trials that are finished.
+            ledger: Of the run.
+        """
+        deadline, settings = self._deadline, self.folder.settings
+        if deadline is None:
+            return False
+        if not self.is_closed:
+            deadline.reserved_s = longer_rounds_s(settings, list(self._records.values()))
+            is_quick = settings.scored_by != "each" and not self.folder.profile.measured
+            if not deadline.is_over or (is_quick and done < FEWEST_TRIALS):
+                return False
+            self.ask(lambda: close(self._study))
+            self.is_closed = True
+        return deadline.left_s < deadline.reserved_s or not self.ask(ledger.under_way)
 
     def ask(self, call: Callable[[], T]) -> T:
         """The answer of the database, which may be away for a while."""
@@ -185,11 +221,14 @@ class _Watch:
             record = files.structure(json.loads(text), TrialRecord, path=Path("study"))
             self._records[trial.number] = record
             self.finished[worker] += 1
+            if self._deadline is not None and not is_first:
+                self._deadline.took(record.seconds)
             self._keep_measurement(record, trial.user_attrs.get(MEASUREMENT))
             new.append(record)
         if is_first:
             self.observer.resumed(tuple(new), self.folder.settings.trials)
         else:
+            self.observer.wanted(wanted_trials(self.folder.settings, self._records.values()))
             for record in new:
                 self.observer.finished(record)
         self._is_copied = self._is_copied and not new

@@ -48,7 +48,7 @@ def join(
     should_stop: Callable[[], bool],
     observer: RunObserver,
 ) -> int:
-    """Work on a study until it has all its trials.
+    """Work on a study until it has all its trials, or its time is over.
 
     Args:
         url: Of the database.

@@ -158,12 +158,7 @@ class Ledger:
             _write(to, trial_id, {ARCHITECTURE: architecture}, are_new=True)
             return True
 
-    def settle(
-        self,
-        trial_id: int,
-        record: str,
-        ending: Ending,
-    ) -> bool:
+    def settle(self, trial_id: int, record: str, ending: Ending) -> bool:
         """Store what was found out about a trial and end it, both or neither.
 
         Args:
@@ -274,11 +269,19 @@ class Ledger:
     def standing(self) -> int:
         """How many trials are finished with a record."""
         with self._backend.engine.connect() as to:
-            under_way = sa.select(sa.func.count()).where(
-                self._of_study(), _TRIALS.c.state.in_((TrialState.RUNNING, TrialState.WAITING))
-            )
             _, live, _ = to.execute(self._overview).one()
-            return int(live) - int(to.execute(under_way).scalar() or 0)
+            return int(live) - self._count(to, TrialState.RUNNING, TrialState.WAITING)
+
+    def under_way(self) -> int:
+        """How many trials a worker has, if it still lives."""
+        with self._backend.engine.connect() as to:
+            return self._count(to, TrialState.RUNNING)
+
+    def _count(self, to: sa.Connection, *states: TrialState) -> int:
+        found = to.execute(
+            sa.select(sa.func.count()).where(self._of_study(), _TRIALS.c.state.in_(states))
+        )
+        return int(found.scalar() or 0)
 
     def _of_study(self) -> Any:
         return _TRIALS.c.study_id == self._study_id

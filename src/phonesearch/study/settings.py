@@ -120,10 +120,6 @@ class RunSettings:
                 raise SettingsError(f"`{field}` must be at least 1, got {getattr(self, field)}.")
         if self.time_s is not None and not self.time_s > 0:
             raise SettingsError(f"`time_s` must be above 0, got {self.time_s}.")
-        if self.time_s is not None and self.fleet is not None:
-            raise SettingsError(
-                "--time is for a run of one process. With --workers or --storage give --trials."
-            )
         if self.time_s is not None and self.measure_on is not None:
             raise SettingsError(
                 "--time plans the search, and measuring its front afterwards takes what it takes. "

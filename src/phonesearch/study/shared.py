@@ -1,8 +1,8 @@
 """What a study carries so that a worker anywhere needs nothing else: attributes of the study.
 
 The three YAML files of the run's folder with their sha256, the version that made them, the
-fingerprint of the text that proxies are trained on, the machine that is measured, and the losses
-of the anchors once they are trained. No password is among them.
+fingerprint of the text that proxies are trained on, the machine that is measured, the losses of
+the anchors once they are trained, and whether its time is over. No password is among them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _CORPUS: Final = "corpus"
 _ANCHORS: Final = "anchors"
 _MACHINE: Final = "machine"
 _RUN: Final = "run"
+_CLOSED: Final = "closed"
 
 
 def fleet_of(settings: RunSettings) -> Fleet:
@@ -75,6 +76,7 @@ def publish(folder: RunFolder, prepared: Prepared, url: str, *, machine: str | N
         if machine is not None:
             study.set_user_attr(_MACHINE, machine)
         study.set_user_attr(_FACTS, folder.environment)
+        study.set_user_attr(_CLOSED, False)
         # Last, as workers go by it.
         study.set_user_attr(FILES[0], files.read_text(folder.path / FILES[0]))
     except optuna.exceptions.StorageInternalError as error:
@@ -95,6 +97,16 @@ def shared_anchors(study: optuna.Study) -> tuple[ProxyLoss, ...] | None:
         return None
     path = Path(_ANCHORS)
     return tuple(files.structure(json.loads(text), ProxyLoss, path=path) for text in found)
+
+
+def close(study: optuna.Study) -> None:
+    """Let no worker begin another trial, as the time of the run is over."""
+    study.set_user_attr(_CLOSED, True)
+
+
+def is_closed(study: optuna.Study) -> bool:
+    """Whether the time of the run is over."""
+    return bool(study.user_attrs.get(_CLOSED, False))
 
 
 @contextmanager

@@ -41,7 +41,7 @@ from phonesearch.study.prepare import Prepared
 from phonesearch.study.record import TrialRecord
 from phonesearch.study.sampler import NoneAcceptedError, candidate_of, distributions
 from phonesearch.study.settings import RunSettings
-from phonesearch.study.shared import fleet_of, shared_anchors
+from phonesearch.study.shared import fleet_of, is_closed, shared_anchors
 from phonesearch.study.stopwatch import Turn, turn_memory_bytes, weight_bits
 from phonesearch.study.storage import SharedStorage, patiently
 from phonesearch.study.store import RECORD, ending_of
@@ -136,7 +136,7 @@ class Worker:
         self._state = _State()
 
     def work(self) -> int:
-        """Take trials until there are no more.
+        """Take trials until there are no more, or the time that the run was given is over.
 
         Returns:
             How many it finished.
@@ -152,6 +152,8 @@ class Worker:
             while True:
                 self._stop_if_told()
                 self.look_for_dead()
+                if self._is_over():
+                    return finished
                 self._ledger.target = self._wanted(self._earlier())
                 taken = self._ask(lambda: self._ledger.take(self._tools.name))
                 if taken is not None:
@@ -162,6 +164,9 @@ class Worker:
                     return finished
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S, self._fleet.heartbeat_s)
+
+    def _is_over(self) -> bool:
+        return self._settings.time_s is not None and self._ask(lambda: is_closed(self._study))
 
     def _wanted(self, records: Sequence[TrialRecord]) -> int:
         return min(wanted_trials(self._settings, records), len(self._prepared.space))
