@@ -108,13 +108,16 @@ def hopeless(
     at_best, others = scored(mean - z * sd)
     best = min(others, key=others.__getitem__)
     own, as_expected = scored(mean)
+    behind, behind_at_best = own - as_expected[best], at_best - others[best]
     return Dropped(
         tokens=standing.tokens,
         of_tokens=settings.proxy.tokens,
         log_loss=own,
-        sd=(own - at_best) / z,  # a score moves by a part of what the loss of a training moves by
-        behind=own - as_expected[best],
-        behind_at_best=at_best - others[best],
+        # The difference of two scores moves by a part of what the loss of one training moves by,
+        # and by nothing where the features take it all. A score alone has no level of its own.
+        sd=max(behind - behind_at_best, 0.0) / z,
+        behind=behind,
+        behind_at_best=behind_at_best,
         confidence=CONFIDENCE,
         beaten_by=best,
     )

@@ -27,7 +27,8 @@ class Dropped:
     log_loss: float
     """What its score was expected to be, as `Score.log_loss`."""
     sd: float
-    """Standard deviation of that, as what the training would have ended at is not known."""
+    """Standard deviation of that against the one that it is beaten by, as what the training would
+    have ended at is not known."""
     behind: float
     """How much higher that is than the score of the one that it is beaten by."""
     behind_at_best: float
