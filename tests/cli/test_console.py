@@ -160,3 +160,12 @@ def test_a_run_with_a_time_tells_what_is_left_of_it(tiny: Candidate, speed: Spee
     assert "1 candidates; " in told
     assert "about 10 min left" in told
     assert "2000" not in told
+
+
+def test_what_given_up_trainings_leave_is_counted(tiny: Candidate, speed: Speed) -> None:
+    console = Console()
+    stream = shown_by(console, terminal=False)
+    console.resumed((), 4)
+    console.wanted(6)
+    console.finished(judged(0, tiny, speed, 0.1, "prior"))
+    assert "1 of 6 candidates" in stream.getvalue()

@@ -167,7 +167,8 @@ class Console:
         if self._progress is None and time.monotonic() - self._last_line_s > _LINE_INTERVAL_S:
             self._last_line_s = time.monotonic()
             shares = ", ".join(f"{name} at {share:.0%}" for name, share in self._shares.items())
-            self.say(f"   training the proxies of trials {shares}; {self._standing()}")
+            told = f"   training the proxies of trials {shares}"
+            self.say("; ".join(filter(None, (told, self._standing()))))
         if self._progress is not None and trial in self._bars and self._overall is not None:
             self._progress.update(self._bars[trial], completed=self._shares[trial])
             self._progress.update(
