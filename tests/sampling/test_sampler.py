@@ -164,6 +164,40 @@ def test_a_space_without_any_allowed_point_is_refused() -> None:
         study.ask(SPACE)
 
 
+def test_a_table_of_a_few_rows_in_a_large_space_is_found_by_its_cheap_values() -> None:
+    """150 of 300,000 combinations: the first draws meet a handful of them."""
+    space: dict[str, BaseDistribution] = {
+        "d_model": IntDistribution(1, 300),
+        "d_inner": IntDistribution(1, 1000),
+    }
+    places = np.random.default_rng(1).choice(300_000, size=150, replace=False)
+    table = {(int(one) // 1000 + 1, int(one) % 1000 + 1): float(one % 977) for one in places}
+
+    def cheap(point: Any) -> float:
+        return table[point["d_model"], point["d_inner"]]
+
+    study = optuna.create_study(
+        directions=["minimize", "minimize"],
+        sampler=CheapObjectiveSampler(cheap, space=space, seed=0),
+    )
+    study.optimize(
+        lambda trial: (
+            cheap(
+                {
+                    name: trial.suggest_int(name, one.low, one.high)
+                    for name, one in space.items()
+                    if isinstance(one, IntDistribution)
+                }
+            ),
+            float(trial.number),
+        ),
+        n_trials=160,
+    )
+    assert len(study.trials) == 150
+    found = {(one.params["d_model"], one.params["d_inner"]) for one in study.trials}
+    assert found == set(table)
+
+
 def test_listed_points_are_all_there_is() -> None:
     listed = every_point()[::9]
     sampler = sampler_of(0, space=SPACE, points=listed)

@@ -38,6 +38,8 @@ class Pool:
         self._cheap_of, self._features_of, self._accept = cheap, features, accept
         self._places: dict[Key, int | None] = {}
         self.points: list[Point] = []
+        self.num_missing = 0
+        """Points without a cheap objective: those that do not exist."""
         self._encoded: list[Array] = []
         self._features: list[Array] = []
         self._cheap: list[float] = []
@@ -51,7 +53,9 @@ class Pool:
                 continue
             self._places[key] = None
             value = self._value(point)
-            if value is not None and self._accept(point):
+            if value is None:
+                self.num_missing += 1
+            elif self._accept(point):
                 self._places[key] = len(self._cheap)
                 self._cheap.append(value)
                 found.append(point)

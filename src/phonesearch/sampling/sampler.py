@@ -53,6 +53,11 @@ ESTIMATE: Final = "phonesearch:estimate"
 """User attribute of a trial that ended without its costly objective, with what is known of it:
 [expected value, standard deviation]."""
 NUM_DRAWS: Final = 20_000
+_MANY_MISSING: Final = 0.5
+"""Share of the points drawn that do not exist, from which on more are drawn, as where a table holds
+some combinations of a large space."""
+_MOST_TIMES: Final = 50.0
+"""Times `num_draws` that are drawn then at most."""
 _STARTUP_TRIALS: Final = 3
 """Evaluations before the model is asked. With 2 or 5 the public tables take no fewer in all."""
 _STARTUP_SHARES: Final = (0.5, 0.0, 1.0, 0.25, 0.75, 0.125, 0.875, 0.375, 0.625)
@@ -94,6 +99,7 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         make_surrogate: Another model of the costly objective than ours, new for each choice.
         num_startup_trials: Evaluations, spread over the cheap objective, before the model is asked.
         num_draws: Points looked at in a space that has more; points near the front come on top.
+            Where most of them do not exist, up to fifty times as many.
         seed: Of the draws. None: other ones each time.
 
     Raises:
@@ -231,8 +237,13 @@ class CheapObjectiveSampler(optuna.samplers.BaseSampler):
         self._space = dict(space)
         self._looked_around, self._handed_out = set(), []
         self._pool = Pool(space, cheap=self._cheap, features=self._features, accept=self._accept)
-        source = self._source or Crossed(space)
-        self._pool.add(source.draw(np.random.default_rng(self._seed), self._num_draws))
+        source, rng = self._source or Crossed(space), np.random.default_rng(self._seed)
+        drawn = source.draw(rng, self._num_draws)
+        self._pool.add(drawn)
+        missing = self._pool.num_missing / max(len(drawn), 1)
+        if missing > _MANY_MISSING and len(drawn) == self._num_draws:
+            times = min(1 / max(1 - missing, 1e-9), _MOST_TIMES)
+            self._pool.add(source.draw(rng, int(times * self._num_draws)))
         if not self._pool.points:
             raise SpaceExhaustedError("No point of the search space is allowed.")
         return self._pool
