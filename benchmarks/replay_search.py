@@ -2,6 +2,7 @@
 
     python benchmarks/replay_search.py run --shape-tables FILE [--samplers ours,gp] [--seeds 10]
     python benchmarks/replay_search.py score
+    python benchmarks/replay_search.py plot
 
 FILE is a `tables.csv` of published shapes and losses with the LTS tables (arXiv 2203.02094), not
 in this repository; of it the six with a measured latency are used. To them comes the exhaustive
@@ -17,7 +18,8 @@ an hour or two.
 place of our surrogate; it needs `pip install botorch`.
 
 `score` gives the trainings that each sampler needs for 99 % of the best hypervolume, from the worst
-values of the table as the corner, and the fewest that anybody who knew the truth would need.
+values of the table as the corner, and the fewest that anybody who knew the truth would need. `plot`
+draws the curves of hypervolume, `docs/search/replay.png`.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ import numpy as np
 import optuna
 import pandas as pd
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -44,6 +48,7 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
+from phonesearch.report.look import OPERATOR_COLOURS
 from phonesearch.sampling.improvement import area, staircase
 from phonesearch.sampling.sampler import CheapObjectiveSampler
 from phonesearch.sampling.surrogate import Evaluations
@@ -52,6 +57,14 @@ FOLDER = Path(__file__).parents[1] / "docs" / "search"
 RESULTS = FOLDER / "replay.csv"
 MOST_TRIALS = 100
 SHARES = (0.95, 0.98, 0.99)
+_DRAWN = {
+    "ours": "ours",
+    "gp": "GPSampler",
+    "nsga2": "NSGA-II, population 10",
+    "nsga2-50": "NSGA-II, population 50",
+    "tpe": "TPE, multivariate",
+    "random": "random",
+}
 
 
 @dataclass(frozen=True)
@@ -271,14 +284,50 @@ def score(tables: list[Table]) -> None:
             )
 
 
+def plot() -> None:
+    """Hypervolume against trainings: the median of the seeds, and the middle eight of ten."""
+    done = pd.read_csv(RESULTS)
+    names = list(dict.fromkeys(done.table))
+    figure = Figure(figsize=(13, 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 4, sharey=True).flatten()
+    for one, name in zip(axes, names, strict=False):
+        rows = done[done.table == name]
+        longest = 100 if name == "exhaustive" else 40
+        for (sampler, label), colour in zip(_DRAWN.items(), OPERATOR_COLOURS, strict=False):
+            curves = [json.loads(text) for text in rows[rows.sampler == sampler].curve]
+            if not curves:
+                continue
+            # A replay ends once it has 99 %, and stays where it is.
+            padded = [(curve + curve[-1:] * longest)[:longest] for curve in curves]
+            low, middle, high = np.quantile(np.array(padded), (0.1, 0.5, 0.9), axis=0)
+            at = np.arange(1, longest + 1)
+            width = 2.2 if sampler == "ours" else 1.2
+            one.plot(at, middle, color=colour, linewidth=width, label=label)
+            if sampler in ("ours", "gp"):
+                one.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+        one.axhline(0.99, color="#59636e", linewidth=0.8, linestyle=":")
+        one.set_title(name, fontsize=10)
+        one.set_ylim(0.6, 1.005)
+        one.set_xlabel("trainings")
+    for one in axes[::4]:
+        one.set_ylabel("share of the best hypervolume")
+    axes[len(names)].axis("off")
+    axes[len(names)].legend(*axes[0].get_legend_handles_labels(), loc="center", frameon=False)
+    figure.savefig(FOLDER / "replay.png", dpi=100)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["run", "score"])
+    parser.add_argument("command", choices=["run", "score", "plot"])
     parser.add_argument("--shape-tables", type=Path)
     parser.add_argument("--samplers", default="random,nsga2,nsga2-50,tpe,gp,ours")
     parser.add_argument("--tables", default="")
     parser.add_argument("--seeds", type=int, default=10)
     chosen = parser.parse_args()
+    if chosen.command == "plot":
+        plot()
+        return
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     tables = [] if chosen.shape_tables is None else lts_tables(chosen.shape_tables)
