@@ -110,8 +110,8 @@ def with_trials(folder: RunFolder, trials: int) -> RunFolder:
 
     if folder.settings.time_s is not None:
         raise SettingsError(
-            "--trials: this run was given a time and no number of candidates; --resume alone goes "
-            "on with it."
+            "--trials: this run was given a time and no number of candidates; --resume with --time "
+            "gives it more."
         )
     if trials < folder.settings.trials:
         raise SettingsError(

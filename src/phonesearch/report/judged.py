@@ -118,8 +118,8 @@ def longer_in_words(quality: QualityReport) -> str:
     """What was done with the longer trainings of a run, in sentences."""
     tokens = format_count(max(row.tokens or 0 for row in quality.longer))
     trained = (
-        f"{len(quality.longer)} of the front were trained on towards {tokens} tokens, which "
-        "trainings that were given up had left."
+        f"{len(quality.longer)} that were on the front after the search were trained on towards "
+        f"{tokens} tokens, which trainings that were given up had left."
     )
     if not _is_told(quality):
         return f"{trained} Not two of them can be compared, so no score rests on them."
